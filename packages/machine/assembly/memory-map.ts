@@ -95,6 +95,22 @@ export const CONTROL_TIME_OFFSET = CONTROL + 72;
 /** Counters for the benchmarks and the metrics, 64 bits each. */
 export const CONTROL_WRITE_FILLS = CONTROL + 80;
 export const CONTROL_FAULTS = CONTROL + 88;
+/** Workload guest: pages a second to write, all harts together; 0 = none, -1 = as fast as it goes. */
+export const CONTROL_WORKLOAD_RATE = CONTROL + 96;
+/** GUEST_MACHINE or GUEST_WORKLOAD. */
+export const CONTROL_KIND = CONTROL + 100;
+
+/** What CONTROL_MAGIC and CONTROL_VERSION hold ("GDWT", little-endian). */
+export const MAGIC = 0x54574447;
+export const MAP_VERSION = 1;
+
+/** Values of CONTROL_RUN. A hart runs at RUN_GO only; at RUN_QUIT its thread leaves for good. */
+export const RUN_STOP = 0;
+export const RUN_GO = 1;
+export const RUN_QUIT = 2;
+
+export const GUEST_MACHINE = 1;
+export const GUEST_WORKLOAD = 2;
 
 export const END_NONE = 0;
 export const END_POWER_OFF = 1;
@@ -124,6 +140,11 @@ export const HART_FAULT_SEQUENCE = 16;
 export const HART_WAKE = 20;
 /** 64 bits: retired instructions (a workload hart: writes done). */
 export const HART_INSTRUCTIONS = 24;
+/** 64 bits each: monotonic host clock in ns when the hart last became RUNNING, and STOPPED. */
+export const HART_STARTED_NS = 32;
+export const HART_STOPPED_NS = 40;
+/** Longest wait for a page in us since the host last set this to 0. */
+export const HART_STALL_US = 48;
 /** The machine's or the workload's own state starts here. */
 export const HART_OWN = 64;
 
@@ -133,8 +154,29 @@ export const HART_RUNNING = 1;
 /** Waits in WFI, for a page or for the throttle; does not touch RAM until it leaves by CAS. */
 export const HART_PARKED = 2;
 
+/**
+ * The harvester holds a PARKED or STOPPED hart while it drops its write entries. The hart that wants
+ * to leave waits on HART_STATE until it is what it was before.
+ */
+export const HART_HELD = 3;
+
 export const FAULT_NONE = 0;
 export const FAULT_WAITING = 1;
+
+// ----------------------------------------------------------------------------------- TLB of a hart
+// Offsets from TLB + hart * TLB_SIZE. Three direct-mapped arrays; entry = virtual page modulo
+// TLB_ENTRIES. An entry is {tag: u64, value: u64}: the tag is the virtual page number, or all ones
+// for an empty entry; what the value holds is the hart's own business (a workload hart has none).
+// So anyone who holds the hart drops a kind of entry by filling its array with TLB_EMPTY_BYTE.
+
+export const TLB_READ = 0;
+export const TLB_WRITE = 16384;
+export const TLB_FETCH = 32768;
+export const TLB_ENTRIES = 1024;
+export const TLB_ENTRY_SIZE = 16;
+/** Bytes of one array. */
+export const TLB_ARRAY_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+export const TLB_EMPTY_BYTE = 0xff;
 
 // ------------------------------------------------------------------------------- page states
 
