@@ -1,0 +1,113 @@
+/**
+ * Every limit and deadline of the protocol, each with its reason, and the relations between them.
+ *
+ * A number that two ends must agree on, or that protects one end from the other, stands here and
+ * nowhere else. What grows or breaks when it is doubled stands beside it.
+ */
+
+/** Wire version; the first field of every hello. Raised when a message or a frame changes meaning. */
+export const PROTOCOL_VERSION = 1;
+
+// ---------------------------------------------------------------------------------------- guests
+
+export const PAGE_BYTES = 4096;
+/** 3.75 GiB: what a 32-bit memory holds beside the tables of the memory contract. */
+export const GUEST_PAGES_MAX = 983_040;
+export const GUEST_HARTS_MAX = 8;
+/** A host name label (RFC 1123), because guests and hosts become names in a network sooner or later. */
+export const NAME_CHARS_MAX = 63;
+export const NAME_PATTERN = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Machine state is registers, devices and rings; 8 MiB is 100 times what 8 harts need. */
+export const MACHINE_STATE_BYTES_MAX = 8 * 1024 * 1024;
+/** A program for a bare-metal guest, sent whole in one control message. */
+export const ELF_BYTES_MAX = 32 * 1024 * 1024;
+
+// --------------------------------------------------------------------------------- page channels
+
+/** More channels than cores only add context switches; 16 leaves room for larger machines. */
+export const CHANNELS_MAX = 16;
+export const CHANNELS_DEFAULT = 2;
+/**
+ * Pages a channel claims at once. A stripe is the unit of claiming, of loss and of credit: doubled,
+ * the last stripe of a round keeps one channel busy twice as long while the others wait.
+ */
+export const STRIPE_PAGES = 128;
+/** A run this long is written by reference and landed in place; shorter ones are gathered. */
+export const RUN_PAGES_BY_REFERENCE = 16;
+/** Pages of one frame, at most a stripe. */
+export const FRAME_PAGES_MAX = STRIPE_PAGES;
+/** Runs of one frame: every second page of a stripe. */
+export const FRAME_RUNS_MAX = STRIPE_PAGES / 2;
+export const FRAME_HEADER_BYTES = 32;
+/** Descriptor of one run: first page and count. */
+export const RUN_BYTES = 8;
+export const FRAME_PAYLOAD_BYTES_MAX = FRAME_PAGES_MAX * PAGE_BYTES + FRAME_RUNS_MAX * RUN_BYTES;
+/**
+ * Bytes a page channel may have unacknowledged in a round. Throughput is at most credit / round
+ * trip: 8 MiB carries 2.5 GB/s over 3 ms. It also bounds what the source's process can queue.
+ */
+export const CREDIT_BYTES = 8 * 1024 * 1024;
+/** The same while the guest runs at the target: a fault must not wait behind more than this. */
+export const PUSH_CREDIT_BYTES = 256 * 1024;
+/** Pages of one pushed frame in post-copy, so that a frame is a quarter of the credit. */
+export const PUSH_PAGES_MAX = 16;
+/** Pages one READ asks for: the fault, and what lies around it. */
+export const READ_PAGES_MAX = 16;
+/** A channel that died this often in one migration is given up, and the migration with it. */
+export const CHANNEL_GENERATIONS_MAX = 64;
+
+// ------------------------------------------------------------------------------- control messages
+
+/** HANDOVER carries a bitmap, machine state and, when verified, 8 bytes a missing page. */
+export const CONTROL_MESSAGE_BYTES_MAX = 48 * 1024 * 1024;
+export const TEXT_CHARS_MAX = 4096;
+export const GUESTS_PER_HOST_MAX = 4096;
+export const MIGRATIONS_PER_HOST_MAX = 256;
+export const ROUNDS_MAX = 100_000;
+/** 256-bit random number in hex. */
+export const CAPABILITY_CHARS = 64;
+export const CONSOLE_RING_BYTES = 65_536;
+export const CONSOLE_MESSAGE_BYTES_MAX = 65_536;
+
+// ------------------------------------------------------------------------------------- deadlines
+// A deadline starts a question; only a message or a verdict answers it (design rule 6).
+
+/** Silence on a control connection before it is taken for broken and dialled again. */
+export const LINK_SILENCE_MS = 2_000;
+/** How often each end of a control connection says something. */
+export const HEARTBEAT_MS = 500;
+/** Silence of a host before its guests are shown as unreachable. */
+export const UNREACHABLE_MS = 5_000;
+/** Target: from LANDED to RUN before it asks. */
+export const LANDED_DEADLINE_MS = 300;
+/** Source: from HANDOVER to LANDED, beyond the expected transfer, before it asks. Longer than the target's. */
+export const OFFERED_DEADLINE_MS = 500;
+/** How long a question waits for its answer before it is asked again. */
+export const ASK_AGAIN_MS = 250;
+/** Target: no frame of a round and no word from the source for this long: dropped. */
+export const LANDING_DEADLINE_MS = 10_000;
+/** Harts reach a safepoint within 0.3 ms; a machine that is swapped or stopped may need longer. */
+export const STOP_DEADLINE_MS = 5_000;
+/** Reserving and touching 3.75 GiB of cold memory at 0.3 GB/s. */
+export const RESERVE_DEADLINE_MS = 30_000;
+export const CONNECT_DEADLINE_MS = 3_000;
+/** Coordinator to agent: an ordinary request. */
+export const REQUEST_DEADLINE_MS = 10_000;
+/** First and longest pause between attempts to reconnect; jitter of half is added. */
+export const RECONNECT_FIRST_MS = 50;
+export const RECONNECT_MAX_MS = 1_000;
+
+// ---------------------------------------------------------------------------------------- policy
+
+export const DOWNTIME_TARGET_MS_DEFAULT = 300;
+export const ROUNDS_LIMIT_DEFAULT = 30;
+
+function relation(holds: boolean, why: string): void {
+  if (!holds) throw new Error(`limits.ts contradicts itself: ${why}`);
+}
+relation(STRIPE_PAGES % 32 === 0, 'a stripe is whole bitmap words');
+relation(FRAME_PAYLOAD_BYTES_MAX <= CREDIT_BYTES, 'a frame that exceeds the credit is never sent');
+relation(PUSH_PAGES_MAX * PAGE_BYTES <= PUSH_CREDIT_BYTES, 'likewise for a pushed frame');
+relation(LANDED_DEADLINE_MS < OFFERED_DEADLINE_MS, 'the target asks before the source');
+relation(HEARTBEAT_MS * 3 <= LINK_SILENCE_MS, 'two lost heartbeats are no silence');
+relation(LINK_SILENCE_MS < UNREACHABLE_MS, 'a link is dialled again before its host is given up');
