@@ -1,0 +1,184 @@
+/**
+ * The small language in which the message table describes fields, and the one walk that checks a
+ * value against it.
+ *
+ * A field is plain data, so that the codec, the TypeScript types (`Infer`), PROTOCOL.md and the
+ * fuzzer all read the same table. Limits stand in the field itself: a value is refused before
+ * anything is allocated for it.
+ */
+import { GodwitError } from './errors.ts';
+
+export type Field =
+  | { readonly type: 'uint'; readonly max: number }
+  | { readonly type: 'number' }
+  | { readonly type: 'bool' }
+  | { readonly type: 'text'; readonly charsMax: number; readonly pattern?: RegExp }
+  | { readonly type: 'bytes'; readonly bytesMax: number }
+  | { readonly type: 'oneOf'; readonly values: readonly string[] }
+  | { readonly type: 'list'; readonly of: Field; readonly countMax: number }
+  | { readonly type: 'record'; readonly fields: Fields }
+  | { readonly type: 'optional'; readonly of: Field };
+
+export interface Fields {
+  readonly [name: string]: Field;
+}
+
+export type Infer<F> = F extends { type: 'uint' | 'number' }
+  ? number
+  : F extends { type: 'bool' }
+    ? boolean
+    : F extends { type: 'text' }
+      ? string
+      : F extends { type: 'bytes' }
+        ? Uint8Array
+        : F extends { type: 'oneOf'; values: readonly (infer V)[] }
+          ? V
+          : F extends { type: 'list'; of: infer I }
+            ? Infer<I>[]
+            : F extends { type: 'record'; fields: infer R }
+              ? InferFields<R>
+              : F extends { type: 'optional'; of: infer O }
+                ? Infer<O> | undefined
+                : never;
+
+export type InferFields<R> = {
+  [K in keyof R as R[K] extends { type: 'optional' } ? never : K]: Infer<R[K]>;
+} & { [K in keyof R as R[K] extends { type: 'optional' } ? K : never]?: Infer<R[K]> };
+
+export const u8 = { type: 'uint', max: 255 } as const;
+export const u16 = { type: 'uint', max: 65_535 } as const;
+export const u32 = { type: 'uint', max: 0xffff_ffff } as const;
+/** Up to 2^53 - 1: bytes, counts, epochs, nanoseconds of a monotonic clock. */
+export const u53 = { type: 'uint', max: Number.MAX_SAFE_INTEGER } as const;
+/** A finite double: rates, milliseconds, offsets between clocks. */
+export const number = { type: 'number' } as const;
+export const bool = { type: 'bool' } as const;
+export const text = <const N extends number>(charsMax: N, pattern?: RegExp) =>
+  ({ type: 'text', charsMax, ...(pattern && { pattern }) }) as { type: 'text'; charsMax: N };
+export const bytes = <const N extends number>(bytesMax: N) =>
+  ({ type: 'bytes', bytesMax }) as const;
+export const oneOf = <const V extends readonly string[]>(...values: V) =>
+  ({ type: 'oneOf', values }) as const;
+export const list = <const F extends Field>(of: F, countMax: number) =>
+  ({ type: 'list', of, countMax }) as const;
+export const record = <const R extends Fields>(fields: R) => ({ type: 'record', fields }) as const;
+export const optional = <const F extends Field>(of: F) => ({ type: 'optional', of }) as const;
+
+/**
+ * Turns a value into what is put on the wire: records become arrays in the table's order, absent
+ * optionals null. Checks every limit on the way, so that we never send what a peer must refuse.
+ *
+ * @throws GodwitError `wire.bad_field`
+ */
+export function pack(field: Field, value: unknown, message: string, path: string): unknown {
+  switch (field.type) {
+    case 'optional':
+      return value === undefined || value === null ? null : pack(field.of, value, message, path);
+    case 'list': {
+      if (!Array.isArray(value)) return bad(message, path, 'is no list');
+      if (value.length > field.countMax)
+        return bad(message, path, `has ${value.length} items of ${field.countMax}`);
+      return value.map((item, i) => pack(field.of, item, message, `${path}[${i}]`));
+    }
+    case 'record':
+      if (typeof value !== 'object' || value === null) return bad(message, path, 'is no record');
+      return packFields(field.fields, value as Record<string, unknown>, message, path);
+    default:
+      checkScalar(field, value, message, path);
+      return value;
+  }
+}
+
+export function packFields(
+  fields: Fields,
+  value: Record<string, unknown>,
+  message: string,
+  path = '',
+): unknown[] {
+  for (const name of Object.keys(value)) {
+    if (name !== 'type' && !Object.hasOwn(fields, name))
+      bad(message, `${path}${name}`, 'is not in the table');
+  }
+  return Object.entries(fields).map(([name, field]) =>
+    pack(field, value[name], message, path === '' ? name : `${path}.${name}`),
+  );
+}
+
+/** The other way: arrays from the wire become records; every limit is checked. */
+export function unpack(field: Field, value: unknown, message: string, path: string): unknown {
+  switch (field.type) {
+    case 'optional':
+      return value === null ? undefined : unpack(field.of, value, message, path);
+    case 'list': {
+      if (!Array.isArray(value)) return bad(message, path, 'is no list');
+      if (value.length > field.countMax)
+        return bad(message, path, `has ${value.length} items of ${field.countMax}`);
+      return value.map((item, i) => unpack(field.of, item, message, `${path}[${i}]`));
+    }
+    case 'record':
+      return unpackFields(field.fields, value, message, path);
+    default:
+      checkScalar(field, value, message, path);
+      return value;
+  }
+}
+
+export function unpackFields(
+  fields: Fields,
+  value: unknown,
+  message: string,
+  path = '',
+): Record<string, unknown> {
+  const entries = Object.entries(fields);
+  if (!Array.isArray(value) || value.length !== entries.length) {
+    return bad(
+      message,
+      path === '' ? '(fields)' : path,
+      `is not a list of ${entries.length} fields`,
+    );
+  }
+  const result: Record<string, unknown> = {};
+  entries.forEach(([name, field], i) => {
+    const unpacked = unpack(field, value[i], message, path === '' ? name : `${path}.${name}`);
+    if (unpacked !== undefined) result[name] = unpacked;
+  });
+  return result;
+}
+
+function checkScalar(field: Field, value: unknown, message: string, path: string): void {
+  switch (field.type) {
+    case 'uint':
+      if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > field.max) {
+        bad(message, path, `is no whole number of 0 to ${field.max}`);
+      }
+      return;
+    case 'number':
+      if (typeof value !== 'number' || !Number.isFinite(value)) bad(message, path, 'is no number');
+      return;
+    case 'bool':
+      if (typeof value !== 'boolean') bad(message, path, 'is neither true nor false');
+      return;
+    case 'text':
+      if (typeof value !== 'string' || value.length > field.charsMax) {
+        bad(message, path, `is no text of at most ${field.charsMax} characters`);
+      }
+      if (field.pattern && !field.pattern.test(value as string))
+        bad(message, path, `does not match ${field.pattern}`);
+      return;
+    case 'bytes':
+      if (!(value instanceof Uint8Array) || value.length > field.bytesMax) {
+        bad(message, path, `is no byte string of at most ${field.bytesMax} bytes`);
+      }
+      return;
+    case 'oneOf':
+      if (!field.values.includes(value as string))
+        bad(message, path, `is none of ${field.values.join(', ')}`);
+      return;
+    default:
+      throw new Error(`not a scalar: ${field.type}`);
+  }
+}
+
+function bad(message: string, field: string, why: string): never {
+  throw new GodwitError('wire.bad_field', { message, field, why });
+}
