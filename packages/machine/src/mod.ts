@@ -1,0 +1,25 @@
+/**
+ * The public names of the machine package: guest memory and its contract, the workload guest, the
+ * RISC-V machine. Other packages import from here only.
+ */
+export * as memoryMap from '../assembly/memory-map.ts';
+export * from './bitmap.ts';
+export * from './dirty-log.ts';
+export {
+  MACHINE_ERRORS,
+  MachineError,
+  type MachineErrorCode,
+  type MachineErrorObject,
+} from './errors.ts';
+export * from './guest-memory.ts';
+export { HartGate } from './hart-gate.ts';
+export * from './page-states.ts';
+export * from './run-control.ts';
+export { ringBell, waitForWord } from './word-wait.ts';
+export * from './workload/auditor.ts';
+export { fillBase, PAGE_WORDS } from './workload/content.ts';
+export { WritePattern } from './workload/pattern.ts';
+export * from './workload/spec.ts';
+export * from './workload/state.ts';
+export { Witness } from './workload/witness.ts';
+export { fillWorkload, runWorkload, writesDone, wrongReads } from './workload/workload.ts';
