@@ -321,6 +321,13 @@ export const MESSAGES = {
     fields: { request: u32, error: errorData },
     what: 'A request was not carried out; nothing changed.',
   },
+  quarantine: {
+    tag: 25,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { guest: name, epoch: u53, ownerHost: name, ownerEpoch: u53 },
+    what: 'This epoch of the guest is closed: never run it again; the image stays until a person discards it.',
+  },
 
   // ------------------------------------------------------------ agent <-> coordinator: migration
   grant: {
@@ -492,16 +499,27 @@ export const MESSAGES = {
       epoch: u53,
       verdict: oneOf('none', 'source', 'target', 'superseded'),
       runningSeen: bool,
-      peerDeath: oneOf('none', 'ran', 'notRan'),
+      peerDeath: oneOf('none', 'ran', 'notRan', 'discarded'),
       evidence: prose,
+      allPresentSeen: bool,
+      refusedSeen: bool,
     },
-    what: "What the coordinator knows: verdict, RUNNING seen, proof of the other end's death.",
+    what: "What the coordinator knows: verdict, RUNNING, ALL_PRESENT or REFUSED seen, proof of the other end's death. Also sent unasked, when an end may have missed it.",
   },
   proof: {
     tag: 47,
     on: 'agent',
     from: 'coordinator',
-    fields: { migration: id, guest: name, epoch: u53, dead: side, ran: bool, evidence: prose },
+    fields: {
+      migration: id,
+      guest: name,
+      epoch: u53,
+      dead: side,
+      ran: bool,
+      evidence: prose,
+      /** A person fenced that host and gives up whatever it did. */
+      discarded: bool,
+    },
     what: 'The other end of this migration has provably died.',
   },
   lost: {
