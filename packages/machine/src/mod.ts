@@ -11,8 +11,10 @@ export {
   type MachineErrorCode,
   type MachineErrorObject,
 } from './errors.ts';
+export { GUEST_IMAGES, type GuestImage, guestImagePath, isGuestImage } from './guest-images.ts';
 export * from './guest-memory.ts';
 export { HartGate } from './hart-gate.ts';
+export * from './heat.ts';
 export * from './page-states.ts';
 export * from './run-control.ts';
 export { ringBell, waitForWord } from './word-wait.ts';

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import * as map from '../assembly/memory-map.ts';
 import { MachineError } from '../src/errors.ts';
 import { GuestMemory, RAM_BYTES_MAX } from '../src/guest-memory.ts';
+import { decayHeat, heatOf } from '../src/heat.ts';
 
 const MIB = 1048576;
 const code = (expected: string) => (error: unknown) =>
@@ -76,6 +77,13 @@ test('reset leaves a new guest with the old bytes in RAM', () => {
   const decode = Buffer.from(again.sab, map.DECODE, map.RAM - map.DECODE);
   assert.ok(decode.equals(Buffer.alloc(decode.length)));
   assert.ok(again.ram().every((byte) => byte === 0xa5));
+});
+
+test('heat halves, byte by byte', () => {
+  const guest = GuestMemory.create({ ramBytes: MIB, harts: 1 });
+  heatOf(guest).set([255, 1, 2, 3, 0, 128], 0);
+  decayHeat(guest);
+  assert.deepEqual([...heatOf(guest).subarray(0, 6)], [127, 0, 1, 1, 0, 64]);
 });
 
 test('an error crosses a thread as plain data', () => {

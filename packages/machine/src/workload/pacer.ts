@@ -45,7 +45,7 @@ export class Pacer {
     if (this.#pattern === 'idle' || rate === 0) return this.#rest(IDLE_MS);
     const bursts = this.#pattern === 'write-burst';
     if (rate === UNLIMITED) return bursts ? this.#dueInBurst(nowMs) : Number.POSITIVE_INFINITY;
-    const pagesPerMs = (rate / 1000 / this.#harts) * (1 - throttle / 1000);
+    const pagesPerMs = (rate * (1000 - throttle)) / (1e6 * this.#harts);
     if (pagesPerMs !== this.#pagesPerMs) {
       this.#pagesPerMs = pagesPerMs;
       this.#rebase(nowMs);
