@@ -76,7 +76,7 @@ export const CONTROL_THROTTLE = CONTROL + 24;
 export const CONTROL_FLUSH = CONTROL + 28;
 /** Counts changes the harvester, the landing threads or the host wait for; notify cell. */
 export const CONTROL_BELL_FAULT = CONTROL + 32;
-/** Rung by a hart that acknowledged a flush, stopped, or ended; notify cell. */
+/** Rung by a hart that acknowledged a flush, started, stopped, or ended; notify cell. */
 export const CONTROL_BELL_ACK = CONTROL + 36;
 /** Rung when a device has output for the host (UART ring not empty, power-off); notify cell. */
 export const CONTROL_BELL_DEVICE = CONTROL + 40;
@@ -151,7 +151,11 @@ export const HART_OWN = 64;
 /** Its thread is outside the execution loop; RAM is not touched. */
 export const HART_STOPPED = 0;
 export const HART_RUNNING = 1;
-/** Waits in WFI, for a page or for the throttle; does not touch RAM until it leaves by CAS. */
+/**
+ * Waits in WFI, for a page or for the throttle; does not touch RAM until it leaves by CAS. After it
+ * became PARKED a hart looks for a pending flush and rings BELL_ACK if there is one: the harvester may
+ * have looked a moment before and be waiting for a running hart's answer.
+ */
 export const HART_PARKED = 2;
 
 /**

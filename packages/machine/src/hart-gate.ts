@@ -8,7 +8,7 @@
  * (dirty-log.ts, main thread) may hold a hart that is PARKED or STOPPED; the host (run-control.ts) sets
  * CONTROL_RUN; a landing thread (page-states.ts) clears the fault slot. The transitions:
  *
- *   STOPPED -> RUNNING   enter       vCPU thread   then obeys a pending flush, then looks at RUN
+ *   STOPPED -> RUNNING   enter       vCPU thread   then obeys a pending flush, looks at RUN, rings BELL_ACK
  *   RUNNING -> STOPPED   leave       vCPU thread   then rings BELL_ACK
  *   RUNNING -> PARKED    park        vCPU thread   then rings BELL_ACK if a flush is pending
  *   PARKED  -> RUNNING   unpark      vCPU thread   then obeys a pending flush
@@ -135,6 +135,7 @@ export class HartGate {
     }
     this.#ranSinceMs = performance.now();
     this.#stamp(map.HART_STARTED_NS);
+    ringBell(this.#i32, BELL_ACK);
     return true;
   }
 

@@ -12,10 +12,28 @@ import { ringBell, waitForWord } from './word-wait.ts';
 
 /** A stop is part of the blackout: normally under a millisecond. Past this the host is in trouble. */
 export const STOP_LIMIT_MS = 2000;
+/** Covers the start of a vCPU thread itself, some 50 ms, on a busy host. */
+export const START_LIMIT_MS = 5000;
 
 /** Lets the harts run. Their threads may still be starting: they see RUN when they come. */
 export function startHarts(guest: GuestMemory): void {
+  // Or an earlier run's start would be taken for this one's first instruction.
+  for (let hart = 0; hart < guest.harts; hart++) {
+    Atomics.store(guest.i64, hartTimeIndex(hart, map.HART_STARTED_NS), 0n);
+  }
   setRun(guest, map.RUN_GO);
+}
+
+/**
+ * Resolves to the moment of the guest's first instruction since `startHarts` (monotonic host clock, ns).
+ *
+ * @throws MachineError hart.no_acknowledge
+ */
+export async function whenRunning(guest: GuestMemory, limitMs = START_LIMIT_MS): Promise<bigint> {
+  const bell = map.CONTROL_BELL_ACK >> 2;
+  const started = () => runTimes(guest).startedNs !== 0n;
+  if (await waitForWord(guest.i32, bell, started, limitMs)) return runTimes(guest).startedNs;
+  throw noAnswer(guest, 0, 'a start', limitMs);
 }
 
 /**
@@ -74,13 +92,12 @@ async function stopWith(guest: GuestMemory, run: number, limitMs: number): Promi
   setRun(guest, run);
   const bell = map.CONTROL_BELL_ACK >> 2;
   if (await waitForWord(guest.i32, bell, () => unstoppedHart(guest) < 0, limitMs)) return;
-  const hart = unstoppedHart(guest);
-  throw new MachineError('hart.no_acknowledge', {
-    hart,
-    waitedFor: 'a stop',
-    state: Atomics.load(guest.i32, guest.hartWord(Math.max(hart, 0), map.HART_STATE)),
-    limitMs,
-  });
+  throw noAnswer(guest, Math.max(unstoppedHart(guest), 0), 'a stop', limitMs);
+}
+
+function noAnswer(guest: GuestMemory, hart: number, waitedFor: string, limitMs: number) {
+  const state = Atomics.load(guest.i32, guest.hartWord(hart, map.HART_STATE));
+  return new MachineError('hart.no_acknowledge', { hart, waitedFor, state, limitMs });
 }
 
 function setRun(guest: GuestMemory, run: number): void {
@@ -101,6 +118,10 @@ function unstoppedHart(guest: GuestMemory): number {
   return -1;
 }
 
+function hartTimeIndex(hart: number, offset: number): number {
+  return (map.HARTS + hart * map.HART_SIZE + offset) >> 3;
+}
+
 function hartTime(guest: GuestMemory, hart: number, offset: number): bigint {
-  return Atomics.load(guest.i64, (map.HARTS + hart * map.HART_SIZE + offset) >> 3);
+  return Atomics.load(guest.i64, hartTimeIndex(hart, offset));
 }

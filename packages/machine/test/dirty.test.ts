@@ -122,6 +122,25 @@ test('a hit in the write TLB marks nothing, a fill marks before the store', asyn
   assert.equal(new Uint8Array(guest.sab)[map.HEAT + 3], 2);
 });
 
+test('a harvest is not over before a running hart has dropped its entries', async () => {
+  const guest = makeGuest();
+  const gate = new HartGate(guest, 0);
+  const log = new DirtyLog(guest);
+  guest.setControl(map.CONTROL_RUN, map.RUN_GO);
+  gate.enter();
+  gate.writable(9);
+  let over = false;
+  const harvest = log.harvest(bits.makeBitmap(PAGES)).then(() => {
+    over = true;
+  });
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(over, false);
+  guest.page(9)[0] = 1;
+  gate.safepoint();
+  await harvest;
+  assert.equal(over, true);
+});
+
 test('a hart that never answers is named, and no mark is lost', async () => {
   const guest = makeGuest(3);
   const log = new DirtyLog(guest, { acknowledgeLimitMs: 30 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import * as map from '../assembly/memory-map.ts';
 import { makeBitmap, testBit } from '../src/bitmap.ts';
 import { DirtyLog } from '../src/dirty-log.ts';
+import { MachineError } from '../src/errors.ts';
 import { GuestMemory } from '../src/guest-memory.ts';
 import { type Fault, PageStates } from '../src/page-states.ts';
 import {
@@ -12,6 +13,7 @@ import {
   startHarts,
   stopHarts,
   takeLongestStallUs,
+  whenRunning,
 } from '../src/run-control.ts';
 import { waitForWord } from '../src/word-wait.ts';
 import { startGateThread } from './support/threads.ts';
@@ -140,6 +142,34 @@ test('a hart that was parked over a harvest marks its page again', limit, async 
   assert.equal(guest.page(1)[0], 2);
 });
 
+test('a hart that is held does not leave before it is let go', limit, async () => {
+  const { guest, states } = makeTarget();
+  const thread = startGateThread(guest, 0, [{ do: 'read', page: 5 }]);
+  startHarts(guest);
+  await waitForFaults(guest, states, 1);
+  const state = guest.hartWord(0, map.HART_STATE);
+  const was = Atomics.compareExchange(guest.i32, state, map.HART_PARKED, map.HART_HELD);
+  assert.equal(was, map.HART_PARKED);
+  land(guest, states, 5, 7);
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(Atomics.load(guest.i32, state), map.HART_HELD);
+  Atomics.store(guest.i32, state, map.HART_PARKED);
+  Atomics.notify(guest.i32, state);
+  assert.deepEqual(await thread.done, { stepsDone: 1, bytes: [7] });
+});
+
+test('a hart that does not stop, or never starts, is named', async () => {
+  const guest = GuestMemory.create({ ramBytes: 1048576, harts: 2 });
+  const silent = (hart: number) => (error: unknown) =>
+    error instanceof MachineError &&
+    error.code === 'hart.no_acknowledge' &&
+    (error as MachineError<'hart.no_acknowledge'>).detail.hart === hart;
+  startHarts(guest);
+  await assert.rejects(whenRunning(guest, 20), silent(0));
+  Atomics.store(guest.i32, guest.hartWord(1, map.HART_STATE), map.HART_RUNNING);
+  await assert.rejects(stopHarts(guest, 20), silent(1));
+});
+
 test('a sleeping hart wakes for a stop and not for a harvest', limit, async () => {
   const guest = GuestMemory.create({ ramBytes: 1048576, harts: 1 });
   const thread = startGateThread(guest, 0, [
@@ -147,6 +177,7 @@ test('a sleeping hart wakes for a stop and not for a harvest', limit, async () =
     { do: 'sleep', limitMs: 10 * LIMIT_MS },
   ]);
   startHarts(guest);
+  const firstNs = await whenRunning(guest);
   await waitForState(guest, 0, map.HART_PARKED);
   const log = new DirtyLog(guest);
   assert.equal(await log.harvest(makeBitmap(guest.pages)), 1);
@@ -154,7 +185,7 @@ test('a sleeping hart wakes for a stop and not for a harvest', limit, async () =
   await stopHarts(guest);
   assert.equal((await thread.done).stepsDone, 1);
   const { startedNs, stoppedNs } = runTimes(guest);
-  assert.ok(startedNs > 0n && stoppedNs > startedNs);
+  assert.ok(startedNs === firstNs && stoppedNs > startedNs);
 });
 
 test('running harts acknowledge harvest after harvest, throttled or not', limit, async () => {

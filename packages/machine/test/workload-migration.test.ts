@@ -5,13 +5,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as map from '../assembly/memory-map.ts';
-import { forEachPage, makeBitmap } from '../src/bitmap.ts';
+import { forEachPage, makeBitmap, testBit } from '../src/bitmap.ts';
 import { DirtyLog } from '../src/dirty-log.ts';
-import { GuestMemory } from '../src/guest-memory.ts';
+import { GuestMemory, RAM_BYTES_MAX } from '../src/guest-memory.ts';
 import { PageStates } from '../src/page-states.ts';
 import { startHarts, stopHarts } from '../src/run-control.ts';
 import { waitForWord } from '../src/word-wait.ts';
 import { audit } from '../src/workload/auditor.ts';
+import { PAGE_WORDS, ramWords, readStamp } from '../src/workload/content.ts';
 import {
   CONTENTS,
   makeSpec,
@@ -225,4 +226,21 @@ test('a rate set while the guest sleeps takes effect at once', limit, async () =
   await stopHarts(guest);
   assertSound(guest, 'after two changes of rate');
   await threads.quit();
+});
+
+test('the last pages of the largest guest are written like any other', limit, async () => {
+  const guest = GuestMemory.create({ ramBytes: RAM_BYTES_MAX, harts: 1 });
+  writeSpec(guest, makeSpec(guest, { pattern: 'sequential', pagesPerSecond: 1000 }));
+  const state = captureWorkload(guest);
+  restoreWorkload(guest, { ...state, writes: [guest.pages - 2] });
+  const threads = startWorkloadThreads(guest);
+  startHarts(guest);
+  await moreWrites(guest, 4);
+  await threads.quit();
+  const stamped = (page: number) => readStamp(ramWords(guest), page * PAGE_WORDS, page);
+  assert.equal(stamped(guest.pages - 1), guest.pages);
+  assert.equal(stamped(0), guest.pages + 1);
+  const dirty = makeBitmap(guest.pages);
+  await new DirtyLog(guest).harvest(dirty);
+  assert.ok(testBit(dirty, guest.pages - 1) && testBit(dirty, 0));
 });

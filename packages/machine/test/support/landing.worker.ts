@@ -8,6 +8,7 @@ const target = GuestMemory.adopt(workerData.target);
 const source = GuestMemory.adopt(workerData.source);
 const states = new PageStates(target);
 const bell = map.CONTROL_BELL_FAULT >> 2;
+let missing = states.countAbsent();
 let faults = 0;
 let next = 0;
 
@@ -19,10 +20,11 @@ function land(page: number): boolean {
   into.set(from.subarray(0, 2048), 0);
   into.set(from.subarray(2048), 2048);
   states.makePresent(page);
+  missing--;
   return true;
 }
 
-while (states.count(map.PAGE_PRESENT) < target.pages) {
+while (missing > 0) {
   const rung = Atomics.load(target.i32, bell);
   for (const fault of states.faults()) if (land(fault.page)) faults++;
   for (let i = 0; i < workerData.pushPages && next < target.pages; i++) land(next++);
