@@ -1,0 +1,31 @@
+/**
+ * npm run bench -- NAME [flags]: whole-system benchmarks, each with a peer in the same run.
+ */
+import { latency } from './latency.ts';
+import { transfer } from './transfer.ts';
+
+const BENCHES: {
+  readonly [name: string]: { run: (args: string[]) => Promise<void>; what: string };
+} = {
+  transfer: { run: transfer, what: 'bulk pre-copy of an idle guest, beside iperf3' },
+  latency: {
+    run: latency,
+    what: 'downtime of every mode and post-copy faults, beside a TCP ping-pong',
+  },
+};
+
+const [name = '', ...args] = process.argv.slice(2);
+const bench = BENCHES[name];
+if (bench === undefined) {
+  console.error('usage: npm run bench -- NAME [--json]');
+  for (const [known, { what }] of Object.entries(BENCHES))
+    console.error(`  ${known.padEnd(10)} ${what}`);
+  process.exitCode = 2;
+} else {
+  try {
+    await bench.run(args);
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    process.exitCode = 1;
+  }
+}

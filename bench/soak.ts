@@ -1,0 +1,160 @@
+/**
+ * npm run soak: many random moves in a row of a machine guest (`churn`) and of a workload that
+ * dirties memory as fast as it can, all modes mixed, every move verified.
+ *
+ *   npm run soak [-- --moves 200 --seed 1 --json]
+ *
+ * After the warm-up moves the daemons must not grow: resident memory beyond the guests' own and
+ * their pool, and open descriptors, are compared with what they were then. `churn` checks its own
+ * memory and ends with an error when a word is wrong; the workload is audited at the end.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { guestImagePath } from '@godwit/machine';
+import type { AuditResult, Host, Mode } from '@godwit/protocol';
+import { Cluster } from './cluster.ts';
+
+const WARM_UP_MOVES = 20;
+const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
+const MIB = 1048576;
+
+export interface SoakResult {
+  moves: number;
+  errors: string[];
+  rssGrowthMiB: number;
+  descriptorGrowth: number;
+  poolMiB: number;
+}
+
+/** xorshift32: the same seed gives the same moves. */
+function random(seed: number): (below: number) => number {
+  let state = seed >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+export async function soak(
+  moves: number,
+  seed: number,
+  say: (line: string) => void,
+): Promise<SoakResult> {
+  const cluster = await Cluster.start({ agents: 3, env: { GODWIT_TEST_POISON: '1' } });
+  const errors: string[] = [];
+  try {
+    const elf = readFileSync(guestImagePath('churn')).toString('base64');
+    await cluster.createGuest({
+      name: 'churn',
+      kind: 'machine',
+      memoryBytes: 64 * MIB,
+      image: 'churn',
+      elf,
+      host: 'a',
+    });
+    const workload = { pattern: 'uniform', content: 'random', hotBytes: 0, seed } as const;
+    await cluster.createGuest({
+      name: 'writer',
+      kind: 'workload',
+      memoryBytes: 256 * MIB,
+      workload,
+      host: 'b',
+    });
+    const next = random(seed);
+    let before = usage(cluster);
+    for (let move = 0; move < moves; move++) {
+      const error = await oneMove(cluster, move, next, say);
+      if (error !== undefined) errors.push(error);
+      if (move + 1 === Math.min(WARM_UP_MOVES, moves)) before = usage(cluster);
+    }
+    const after = usage(cluster);
+    const hosts = await cluster.get<Host[]>('/v1/hosts');
+    errors.push(...(await verdicts(cluster)));
+    return {
+      moves,
+      errors,
+      rssGrowthMiB: Math.round(
+        Math.max(...after.map((now, i) => now.rssMiB - (before[i]?.rssMiB ?? 0))),
+      ),
+      descriptorGrowth: Math.max(
+        ...after.map((now, i) => now.descriptors - (before[i]?.descriptors ?? 0)),
+      ),
+      poolMiB: Math.round(hosts.reduce((sum, host) => sum + host.poolBytes, 0) / MIB),
+    };
+  } finally {
+    await cluster.close();
+  }
+}
+
+async function oneMove(
+  cluster: Cluster,
+  move: number,
+  next: (below: number) => number,
+  say: (line: string) => void,
+): Promise<string | undefined> {
+  const name = move % 2 === 0 ? 'churn' : 'writer';
+  const { host } = await cluster.guest(name);
+  const to = [...cluster.hosts.keys()].filter((other) => other !== host)[next(2)] as string;
+  const mode = MODES[next(3)] as Mode;
+  const ended = await cluster.migrate({
+    guest: name,
+    to,
+    mode,
+    verify: true,
+    channels: 1 + next(3),
+  });
+  const figures = ended.result;
+  say(
+    `${move + 1} ${name} ${host}->${to} ${mode} ${ended.state} ${figures?.totalMs.toFixed(0)} ms ` +
+      `down ${figures?.downtimeMs.toFixed(1)} ms faults ${figures?.faults} verified ${figures?.verified}`,
+  );
+  if (ended.state === 'completed' && figures?.verified) return undefined;
+  return `move ${move + 1} ${name} ${mode}: ${ended.state} ${ended.error?.message ?? 'not verified'}`;
+}
+
+async function verdicts(cluster: Cluster): Promise<string[]> {
+  const errors: string[] = [];
+  const audit = await cluster.post<AuditResult>('/v1/guests/writer/audit');
+  if (!audit.ok) errors.push(`audit: ${audit.wrong} wrong pages ${audit.why ?? ''}`);
+  const churn = await cluster.guest('churn');
+  if (churn.state !== 'running')
+    errors.push(`churn is ${churn.state} ${JSON.stringify(churn.end ?? {})}`);
+  return errors;
+}
+
+/** Resident memory and descriptors of each daemon, as the kernel counts them. */
+function usage(cluster: Cluster): { rssMiB: number; descriptors: number }[] {
+  return [...cluster.hosts.keys()].map((name) => {
+    const pid = cluster.daemonPid(name);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const rssKiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
+    return { rssMiB: rssKiB / 1024, descriptors: readdirSync(`/proc/${pid}/fd`).length };
+  });
+}
+
+if (process.argv[1] === new URL(import.meta.url).pathname) {
+  const { values } = parseArgs({
+    options: {
+      moves: { type: 'string', default: '200' },
+      seed: { type: 'string', default: '1' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const result = await soak(Number(values.moves), Number(values.seed), (line) =>
+    console.error(line),
+  );
+  const { moves, errors, rssGrowthMiB, descriptorGrowth, poolMiB } = result;
+  for (const error of errors) console.error(`error: ${error}`);
+  if (!values.json) {
+    console.log(
+      `${moves} moves, ${errors.length} errors, memory +${rssGrowthMiB} MiB, descriptors +${descriptorGrowth}, pool ${poolMiB} MiB`,
+    );
+  } else {
+    console.log(
+      JSON.stringify({ moves, errors: errors.length, rssGrowthMiB, descriptorGrowth, poolMiB }),
+    );
+  }
+  process.exitCode = errors.length === 0 ? 0 : 1;
+}
