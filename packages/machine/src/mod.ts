@@ -4,7 +4,9 @@
  */
 export * as memoryMap from '../assembly/memory-map.ts';
 export * from './bitmap.ts';
+export { type ConsoleOutput, ConsoleRing } from './console-ring.ts';
 export * from './dirty-log.ts';
+export { type LoadedElf, loadElf } from './elf.ts';
 export {
   MACHINE_ERRORS,
   MachineError,
@@ -15,8 +17,13 @@ export { GUEST_IMAGES, type GuestImage, guestImagePath, isGuestImage } from './g
 export * from './guest-memory.ts';
 export { HartGate } from './hart-gate.ts';
 export * from './heat.ts';
+export * from './machine.ts';
+export * from './machine-state.ts';
+export { loadPageOps, type PageOps } from './page-ops.ts';
 export * from './page-states.ts';
+export * from './run.ts';
 export * from './run-control.ts';
+export * from './state-codec.ts';
 export { ringBell, waitForWord } from './word-wait.ts';
 export * from './workload/auditor.ts';
 export { fillBase, PAGE_WORDS } from './workload/content.ts';

@@ -1,0 +1,157 @@
+/**
+ * The life of a hart: from safepoint to safepoint, slice by slice, until something ends it.
+ *
+ * vCPU thread -> [run] -> execute, trap, WFI -> the reason why it came back
+ *
+ * Between two slices (at most SLICE_MAX instructions) the hart looks at everything others may want of
+ * it: end, stop, flush, throttle, interrupts. The looks come in this order for the sake of
+ * CLOCK_INSTRUCTIONS: "stopped at instruction N" always means before interrupts are taken and before a
+ * WFI skips ahead, so a guest that was stopped and one that was not are the same at N. A slice ends at
+ * the very instruction where the timer fires or the count is reached.
+ */
+import { countsInstructions, guestTicks, skipTo, thaw } from './clock';
+import { MIP_MTIP, NEVER, timerCompare } from './clint';
+import { core, field, select, setField, TRAPPED } from './core';
+import { execute } from './execute';
+import { prepareExpansions } from './expand';
+import {
+  EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI, HART_LAST_TRAP, HART_MIE,
+  HART_TICKS_SKIPPED, HART_WFI, INSTRUCTIONS_PER_TICK, NANOSECONDS_PER_TICK,
+} from './machine-map.ts';
+import {
+  CONTROL_END, CONTROL_HARTS, CONTROL_RUN, CONTROL_STOP_AT, CONTROL_THROTTLE, END_NONE,
+  END_STOP_AT, HART_INSTRUCTIONS, HART_SIZE, HARTS, RUN_GO,
+} from './memory-map.ts';
+import { now, obeyFlush, park, sleep, start, stop, unpark, WAIT_LIMIT_NS, wakeWord } from './park';
+import { endGuest } from './syscon';
+import { endWait, takeException, takeInterrupt } from './trap';
+
+/** A stop or a flush waits at most this many instructions for a busy hart: about 0.2 ms. */
+const SLICE_MAX: u64 = 32768;
+/** The throttle sleeps when so much is owed, so that a sleep is well above the cost of one. */
+const THROTTLE_OWED_NS: u64 = 1_000_000;
+const THROTTLE_MAX: u64 = 990;
+
+let throttleSince: u64 = 0;
+let throttleOwedNs: u64 = 0;
+
+@inline function goes(): bool {
+  return atomic.load<u32>(CONTROL_RUN) == RUN_GO && atomic.load<u32>(CONTROL_END) == END_NONE;
+}
+
+/** Time run since the last look costs time asleep in the proportion t : 1000 - t. */
+function throttle(): void {
+  const parts = min<u64>(atomic.load<u32>(CONTROL_THROTTLE), THROTTLE_MAX);
+  if (!parts) {
+    throttleSince = 0;
+    return;
+  }
+  const at = now();
+  if (throttleSince) throttleOwedNs += (at - throttleSince) * parts / (1000 - parts);
+  throttleSince = at;
+  if (throttleOwedNs < THROTTLE_OWED_NS) return;
+  park();
+  while (goes() && now() - at < throttleOwedNs) sleep(wakeWord(), <i64>(throttleOwedNs + at - now()));
+  unpark();
+  throttleOwedNs = 0;
+  throttleSince = now();
+}
+
+/** Whether this hart waits for its timer, and the timer is set. */
+function timerArmed(): bool {
+  return (field(HART_MIE) & MIP_MTIP) != 0 && timerCompare() != NEVER;
+}
+
+/** How long until the timer fires, ns; WAIT_LIMIT_NS when it is further away or off. */
+function untilTimerNs(): i64 {
+  if (!timerArmed()) return WAIT_LIMIT_NS;
+  const ticks = timerCompare() - guestTicks();
+  return ticks < <u64>WAIT_LIMIT_NS / NANOSECONDS_PER_TICK ? <i64>(ticks * NANOSECONDS_PER_TICK) : WAIT_LIMIT_NS;
+}
+
+/** One wait of a hart in WFI. The wake word is read before the last look, so no wake is missed. */
+function waitForInterrupt(): void {
+  park();
+  const seen = wakeWord();
+  if (goes() && !endWait()) sleep(seen, untilTimerNs());
+  unpark();
+}
+
+/** Instructions until mtime reaches mtimecmp, CLOCK_INSTRUCTIONS only. The timer is not pending. */
+function untilTimer(): u64 {
+  const compare = timerCompare();
+  if (!countsInstructions() || compare == NEVER) return SLICE_MAX;
+  const ticks = compare - field(HART_TICKS_SKIPPED);
+  if (guestTicks() >= compare || ticks > u64.MAX_VALUE / INSTRUCTIONS_PER_TICK) return SLICE_MAX;
+  return ticks * INSTRUCTIONS_PER_TICK - field(HART_INSTRUCTIONS);
+}
+
+/** Executes up to `limit` instructions and takes the exception that ends them, if one does. */
+function slice(limit: u64): void {
+  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilTimer());
+  const retired = execute(count);
+  atomic.store<u64>(core.block + HART_INSTRUCTIONS, field(HART_INSTRUCTIONS) + retired);
+  if (core.outcome == TRAPPED) takeException();
+}
+
+/** Sleeps, skips ahead or gives up waiting. 0: look again. */
+function idle(waits: bool): i32 {
+  if (endWait()) return 0;
+  if (countsInstructions() && timerArmed()) {
+    skipTo(timerCompare());
+    return 0;
+  }
+  if (!waits) return EXIT_WFI;
+  waitForInterrupt();
+  return 0;
+}
+
+/** The last hart to reach its stop ends the guest. */
+function atStop(stopAt: u64): i32 {
+  const harts = atomic.load<u32>(CONTROL_HARTS);
+  for (let hart: u32 = 0; hart < harts; hart++) {
+    const block = HARTS + <usize>hart * HART_SIZE;
+    if (atomic.load<u64>(block + HART_INSTRUCTIONS) < stopAt) return EXIT_STOP_AT;
+  }
+  endGuest(END_STOP_AT, 0);
+  return EXIT_STOP_AT;
+}
+
+function loop(end: u64, waits: bool): i32 {
+  while (true) {
+    if (atomic.load<u32>(CONTROL_END) != END_NONE) return EXIT_END;
+    if (atomic.load<u32>(CONTROL_RUN) != RUN_GO) return EXIT_STOPPED;
+    obeyFlush();
+    throttle();
+    const done = field(HART_INSTRUCTIONS);
+    const stopAt = atomic.load<u64>(CONTROL_STOP_AT);
+    if (done >= stopAt) return atStop(stopAt);
+    if (done >= end) return EXIT_BUDGET;
+    if (field(HART_WFI)) {
+      const reason = idle(waits);
+      if (reason) return reason;
+      continue;
+    }
+    takeInterrupt();
+    slice(min<u64>(stopAt, end) - done);
+  }
+}
+
+/**
+ * Runs a hart until something ends it; returns an EXIT_* reason. `waits` false: come back with EXIT_WFI
+ * rather than sleep in WFI.
+ */
+export function run(hart: i32, maxInstructions: u64, waits: bool): i32 {
+  if (<u32>hart >= atomic.load<u32>(CONTROL_HARTS)) return EXIT_BUSY;
+  select(hart);
+  if (!start()) return EXIT_BUSY;
+  prepareExpansions();
+  thaw();
+  throttleSince = 0;
+  setField(HART_LAST_TRAP, 0);
+  const done = field(HART_INSTRUCTIONS);
+  const end = done + maxInstructions < done ? u64.MAX_VALUE : done + maxInstructions;
+  const reason = loop(end, waits);
+  stop();
+  return reason;
+}

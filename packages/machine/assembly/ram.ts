@@ -1,0 +1,166 @@
+/**
+ * The ten ways a hart reaches memory. Nothing else in the core loads or stores guest RAM.
+ *
+ * execute -> [ram] -> TLB hit: one load or store
+ *                  -> miss: translate, then RAM through gate and mark, or a device
+ *
+ * Misaligned loads and stores work, within a page and across two; a crossing store has both pages in
+ * hand before it changes a byte. In case of doubt an access has had no effect and says so in the outcome.
+ */
+import { deviceAt, NOTHING, readDevice, writeDevice } from './bus';
+import { core, DONE, DONE_LOOK_UP, raise } from './core';
+import { afterStore } from './htif';
+import { PAGE_SIZE, TLB_FETCH, TLB_READ, TLB_WRITE } from './memory-map.ts';
+import {
+  fill, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK, translate,
+} from './mmu';
+import {
+  FETCH_ACCESS_FAULT, LOAD_ACCESS_FAULT, LOAD_MISALIGNED, STORE_ACCESS_FAULT, STORE_MISALIGNED,
+} from './trap';
+
+/** 1: load. Sign- or zero-extends as T says. */
+@inline export function loadT<T>(reads: usize, address: u64, left: u32): u64 {
+  const place = lookUp<T>(reads, address);
+  if (place != NO_PLACE) return <u64>load<T>(place);
+  core.left = left;
+  return loadSlow<T>(address);
+}
+
+/** 2: store. */
+@inline export function storeT<T>(writes: usize, address: u64, value: u64, left: u32): void {
+  const place = lookUp<T>(writes, address);
+  if (place != NO_PLACE) {
+    store<T>(place, <T>value);
+    return;
+  }
+  core.left = left;
+  storeSlow<T>(address, value);
+}
+
+@inline function crosses(address: u64, size: u32): bool {
+  return (<u32>address & (PAGE_SIZE - 1)) + size > <u32>PAGE_SIZE;
+}
+
+/** 3: load on a miss. */
+function loadSlow<T>(address: u64): u64 {
+  if (crosses(address, sizeof<T>())) return loadCrossing<T>(address);
+  const physical = translate(address);
+  if (!isRam(physical)) return loadDevice<T>(address, physical);
+  const place = fill(TLB_READ, address, physical);
+  return place == NO_PLACE ? 0 : <u64>load<T>(place);
+}
+
+function loadDevice<T>(address: u64, physical: u64): u64 {
+  const device = deviceAt(physical, sizeof<T>());
+  if (device != NOTHING) return <u64><T>readDevice(device, physical, sizeof<T>());
+  raise(LOAD_ACCESS_FAULT, address);
+  return 0;
+}
+
+/** Place of one byte for reading, or NO_PLACE with an outcome. */
+function readPlace(address: u64): usize {
+  const physical = translate(address);
+  if (isRam(physical)) return fill(TLB_READ, address, physical);
+  raise(LOAD_ACCESS_FAULT, address);
+  return NO_PLACE;
+}
+
+/** 4: load over two pages, byte by byte. */
+function loadCrossing<T>(address: u64): u64 {
+  const second = (address + sizeof<T>() - 1) & PAGE_MASK;
+  const low = readPlace(address);
+  if (low == NO_PLACE) return 0;
+  const high = readPlace(second);
+  if (high == NO_PLACE) return 0;
+  const split = <u32>(second - address);
+  let value: u64 = 0;
+  for (let i: u32 = 0; i < sizeof<T>(); i++) {
+    const byte = load<u8>(i < split ? low + i : high + i - split);
+    value |= <u64>byte << (i << 3);
+  }
+  return <u64><T>value;
+}
+
+/** 5: store on a miss. */
+function storeSlow<T>(address: u64, value: u64): void {
+  if (crosses(address, sizeof<T>())) {
+    storeCrossing<T>(address, value);
+    return;
+  }
+  const physical = translate(address);
+  if (!isRam(physical)) {
+    storeDevice<T>(address, physical, value);
+    return;
+  }
+  const place = fillWrite(address, physical);
+  if (place == NO_PLACE) return;
+  store<T>(place, <T>value);
+  if (isWatched(physical)) afterStore(physical, sizeof<T>());
+}
+
+function storeDevice<T>(address: u64, physical: u64, value: u64): void {
+  const device = deviceAt(physical, sizeof<T>());
+  if (device == NOTHING) {
+    raise(STORE_ACCESS_FAULT, address);
+    return;
+  }
+  writeDevice(device, physical, sizeof<T>(), value);
+  core.outcome = DONE_LOOK_UP; // it may have raised an interrupt or ended the guest
+}
+
+/** Place of one byte for writing, its page marked, or NO_PLACE with an outcome. */
+function writePlace(address: u64): usize {
+  const physical = translate(address);
+  if (isRam(physical)) return fillWrite(address, physical);
+  raise(STORE_ACCESS_FAULT, address);
+  return NO_PLACE;
+}
+
+/** 6: store over two pages. A wait for the second one voids the first: see gate.ts. */
+function storeCrossing<T>(address: u64, value: u64): void {
+  const second = (address + sizeof<T>() - 1) & PAGE_MASK;
+  const low = writePlace(address);
+  if (low == NO_PLACE) return;
+  const high = writePlace(second);
+  if (high == NO_PLACE) return;
+  const split = <u32>(second - address);
+  for (let i: u32 = 0; i < sizeof<T>(); i++) {
+    store<u8>(i < split ? low + i : high + i - split, <u8>(value >> (i << 3)));
+  }
+}
+
+/** 7: place of an aligned T for LR. NO_PLACE: look at the outcome. */
+export function placeToReserve<T>(address: u64): usize {
+  if (address & (sizeof<T>() - 1)) {
+    raise(LOAD_MISALIGNED, address);
+    return NO_PLACE;
+  }
+  const place = lookUp<T>(core.tlb + TLB_READ, address);
+  return place != NO_PLACE ? place : readPlace(address);
+}
+
+/** 8: place of an aligned T for SC and AMO, its page marked. NO_PLACE: look at the outcome. */
+export function placeToModify<T>(address: u64): usize {
+  if (address & (sizeof<T>() - 1)) {
+    raise(STORE_MISALIGNED, address);
+    return NO_PLACE;
+  }
+  const place = lookUp<T>(core.tlb + TLB_WRITE, address);
+  return place != NO_PLACE ? place : writePlace(address);
+}
+
+/** 9: place of the instruction at pc; `fault` goes to mtval. NO_PLACE: look at the outcome. */
+export function placeToFetch(address: u64): usize {
+  const place = lookUp<u8>(core.tlb + TLB_FETCH, address);
+  if (place != NO_PLACE) return place;
+  const physical = translate(address);
+  if (isRam(physical)) return fill(TLB_FETCH, address, physical);
+  raise(FETCH_ACCESS_FAULT, address);
+  return NO_PLACE;
+}
+
+/** 10: the second half of an instruction that crosses into the page at `address`. */
+export function fetchHigh(address: u64): u32 {
+  const place = placeToFetch(address);
+  return place == NO_PLACE ? 0 : <u32>load<u16>(place);
+}

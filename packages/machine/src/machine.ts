@@ -1,0 +1,170 @@
+/**
+ * The wasm core on one guest's memory: what a vCPU thread runs harts with.
+ *
+ * agent's vCPU thread -> [machine] -> assembly/hart.ts
+ *
+ *   thread   may                                            never
+ *   vCPU     loadMachine, run (blocks), runMachine (blocks)  run a hart that another thread runs
+ *   main     resetMachine, stopAtInstruction, while no hart runs   run with `waits`
+ *
+ * Each thread has an instance of its own: the module keeps nothing but wasm globals, so instances on the
+ * same memory do not meet except in the words of the memory contract.
+ */
+import { readFileSync } from 'node:fs';
+import * as own from '../assembly/machine-map.ts';
+import * as map from '../assembly/memory-map.ts';
+import { MachineError } from './errors.ts';
+import { GuestMemory } from './guest-memory.ts';
+import { HartGate } from './hart-gate.ts';
+
+/** Why `run` came back. */
+export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting';
+
+const REASONS: { readonly [exit: number]: RunReason } = {
+  [own.EXIT_STOPPED]: 'stopped',
+  [own.EXIT_BUDGET]: 'budget',
+  [own.EXIT_END]: 'ended',
+  [own.EXIT_STOP_AT]: 'stop-at',
+  [own.EXIT_WFI]: 'waiting',
+};
+
+/** More instructions than any run has. */
+export const NO_LIMIT = (1n << 64n) - 1n;
+
+export interface MachineInstance {
+  /**
+   * Runs a hart on this thread until CONTROL_RUN forbids it ('stopped'), so many instructions are
+   * retired ('budget'), the guest has ended ('ended') or CONTROL_STOP_AT is reached ('stop-at').
+   * With `waits` false a hart in WFI comes back at once ('waiting') instead of sleeping.
+   *
+   * @throws MachineError hart.bad_transition: another thread runs this hart
+   */
+  run(hart: number, maxInstructions: bigint, waits?: boolean): RunReason;
+}
+
+type WasmRun = (hart: number, maxInstructions: bigint, waits: number) => number;
+
+/** An instance of the core for the calling thread. */
+export function loadMachine(memory: WebAssembly.Memory): MachineInstance {
+  const guest = GuestMemory.adopt(memory);
+  const bytes = readFileSync(new URL('../build/machine.wasm', import.meta.url));
+  const env = { memory, now: () => process.hrtime.bigint() };
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+  const wasmRun = instance.exports.run as WasmRun;
+  return {
+    run(hart, maxInstructions, waits = true) {
+      const reason = REASONS[wasmRun(hart, maxInstructions, waits ? 1 : 0)];
+      if (reason !== undefined) return reason;
+      const from = Atomics.load(guest.i32, guest.hartWord(hart, map.HART_STATE));
+      throw new MachineError('hart.bad_transition', { hart, from, to: map.HART_RUNNING });
+    },
+  };
+}
+
+/**
+ * The whole life of a vCPU thread of a machine guest: runs the hart whenever the guest may run, returns
+ * when CONTROL_RUN becomes RUN_QUIT. A guest that ended by itself stays stopped until then.
+ */
+export function runMachine(memory: WebAssembly.Memory, hart: number): void {
+  const guest = GuestMemory.adopt(memory);
+  const gate = new HartGate(guest, hart);
+  const machine = loadMachine(memory);
+  while (gate.waitForStart() === 'run') {
+    if (machine.run(hart, NO_LIMIT) !== 'stopped') waitForChange(guest, hart);
+  }
+}
+
+/** Blocks while there is nothing to run although CONTROL_RUN says "run": ended, or at its stop. */
+function waitForChange(guest: GuestMemory, hart: number): void {
+  const wake = guest.hartWord(hart, map.HART_WAKE);
+  for (;;) {
+    const rung = Atomics.load(guest.i32, wake);
+    if (guest.control(map.CONTROL_RUN) !== map.RUN_GO || !isHeldUp(guest, hart)) return;
+    Atomics.wait(guest.i32, wake, rung);
+  }
+}
+
+function isHeldUp(guest: GuestMemory, hart: number): boolean {
+  if (guest.control(map.CONTROL_END) !== map.END_NONE) return true;
+  return retiredInstructions(guest, hart) >= BigInt.asUintN(64, word(guest, map.CONTROL_STOP_AT));
+}
+
+/** Instructions a hart has retired. */
+export function retiredInstructions(guest: GuestMemory, hart: number): bigint {
+  return word(guest, map.HARTS + hart * map.HART_SIZE + map.HART_INSTRUCTIONS);
+}
+
+/**
+ * All harts stop at exactly this instruction (each at its own n-th), or never with `undefined`. Also
+ * lets a guest that such a stop had ended go on. While no hart runs.
+ */
+export function stopAtInstruction(guest: GuestMemory, instruction: bigint | undefined): void {
+  Atomics.store(guest.i64, map.CONTROL_STOP_AT >> 3, BigInt.asIntN(64, instruction ?? NO_LIMIT));
+  Atomics.compareExchange(guest.i32, map.CONTROL_END >> 2, map.END_STOP_AT, map.END_NONE);
+}
+
+/** How a guest ended by itself; undefined: it has not. */
+export type GuestEnd = {
+  readonly end: 'power-off' | 'reboot' | 'tohost' | 'stop-at' | 'crash';
+  readonly code: number;
+};
+
+const ENDS: { readonly [end: number]: GuestEnd['end'] } = {
+  [map.END_POWER_OFF]: 'power-off',
+  [map.END_REBOOT]: 'reboot',
+  [map.END_TOHOST]: 'tohost',
+  [map.END_STOP_AT]: 'stop-at',
+  [map.END_CRASH]: 'crash',
+};
+
+export function guestEnd(guest: GuestMemory): GuestEnd | undefined {
+  const end = ENDS[guest.control(map.CONTROL_END)];
+  return end && { end, code: guest.control(map.CONTROL_END_CODE) >>> 0 };
+}
+
+export interface ResetOptions {
+  /** Physical address all harts start at, with a0 = hart number. */
+  readonly entry: bigint;
+  /** Physical addresses of the program's words, if it has them. */
+  readonly tohost?: bigint | undefined;
+  readonly fromhost?: bigint | undefined;
+  /** @default 'host' */
+  readonly clock?: 'host' | 'instructions';
+}
+
+/**
+ * Puts harts and devices into their state after power-on; RAM stays. While no hart runs. Guest time
+ * starts at 0.
+ */
+export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
+  const fields = own.HART_TICKS_SKIPPED + 8 - map.HART_OWN;
+  const bytes = new Uint8Array(guest.sab);
+  bytes.fill(0, map.DEVICES, map.DEVICES + map.DEVICES_SIZE);
+  for (let hart = 0; hart < guest.harts; hart++) {
+    const block = map.HARTS + hart * map.HART_SIZE;
+    bytes.fill(0, block + map.HART_OWN, block + map.HART_OWN + fields);
+    setWord(guest, block + map.HART_INSTRUCTIONS, 0n);
+    setWord(guest, block + own.HART_PC, options.entry);
+    setWord(guest, block + own.HART_X + 10 * 8, BigInt(hart));
+    setWord(guest, block + own.HART_PRIVILEGE, BigInt(own.PRIVILEGE_M));
+    setWord(guest, block + own.HART_MSTATUS, BigInt(own.MSTATUS_RESET));
+    setWord(guest, block + own.HART_RESERVED, BigInt(own.NO_RESERVATION));
+    setWord(guest, own.CLINT_MTIMECMP + hart * 8, -1n);
+  }
+  setWord(guest, own.DEVICES_TOHOST, options.tohost ?? 0n);
+  setWord(guest, own.DEVICES_FROMHOST, options.fromhost ?? 0n);
+  // The clock starts with the first hart.
+  setWord(guest, own.DEVICES_CLOCK, BigInt(own.CLOCK_FROZEN));
+  guest.setControl(map.CONTROL_KIND, map.GUEST_MACHINE);
+  guest.setControl(map.CONTROL_END, map.END_NONE);
+  const byCount = options.clock === 'instructions';
+  guest.setControl(map.CONTROL_CLOCK, byCount ? map.CLOCK_INSTRUCTIONS : map.CLOCK_HOST);
+}
+
+function word(guest: GuestMemory, offset: number): bigint {
+  return Atomics.load(guest.i64, offset >> 3);
+}
+
+function setWord(guest: GuestMemory, offset: number, value: bigint): void {
+  Atomics.store(guest.i64, offset >> 3, BigInt.asIntN(64, value));
+}

@@ -1,0 +1,48 @@
+/**
+ * Zero test and hash of guest pages at memory speed, on any thread.
+ *
+ * round plan -> [page ops] -> ZERO frames instead of bytes; frozen pages -> [page ops] -> --verify
+ *
+ * An instance a thread; reads only. Offsets are bytes in the guest's whole memory
+ * (GuestMemory.ramOffset), so nothing is copied or viewed.
+ */
+import { readFileSync } from 'node:fs';
+import * as map from '../assembly/memory-map.ts';
+
+export interface PageOps {
+  /** Whether the page at the offset is all zero. */
+  isZero(offset: number): boolean;
+  /** How many of `pages` pages from the offset on are zero before the first that is not. */
+  firstNonZero(offset: number, pages: number): number;
+  /**
+   * 64-bit hash of whole pages, or of any multiple of 64 bytes: for equality only, nothing secret or
+   * hostile rests on it. The same on every host.
+   *
+   * @throws RangeError when the length is not a positive multiple of 64 or leaves the memory
+   */
+  hash64(offset: number, length?: number): bigint;
+}
+
+interface Exports {
+  isZero(offset: number): number;
+  firstNonZero(offset: number, pages: number): number;
+  hash64(offset: number, length: number): bigint;
+}
+
+/** An instance for the calling thread. */
+export function loadPageOps(memory: WebAssembly.Memory): PageOps {
+  const bytes = readFileSync(new URL('../build/page.wasm', import.meta.url));
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
+  const wasm = instance.exports as unknown as Exports;
+  const size = memory.buffer.byteLength;
+  return {
+    isZero: (offset) => wasm.isZero(offset) !== 0,
+    firstNonZero: (offset, pages) => wasm.firstNonZero(offset, pages) >>> 0,
+    hash64(offset, length = map.PAGE_SIZE) {
+      const inside = offset >= 0 && length > 0 && offset + length <= size;
+      if (!inside || length % 64 !== 0)
+        throw new RangeError(`hash of ${length} bytes at ${offset}`);
+      return BigInt.asUintN(64, wasm.hash64(offset, length));
+    },
+  };
+}
