@@ -1,0 +1,84 @@
+/**
+ * What every command has in common: examples in its help, where the coordinator is, --json, and the
+ * way from commander's callback to one async function that returns an exit code.
+ */
+import { type Command, Option } from 'commander';
+import { ApiClient } from './api-client.ts';
+import { EXIT } from './errors.ts';
+import type { Io } from './io.ts';
+import { applyOutsideValues, COORDINATOR_DEFAULT } from './options.ts';
+
+/** One run of the command line; commands leave their exit code here. */
+export interface Context {
+  readonly io: Io;
+  exit: number;
+}
+
+/** What a command's function gets. */
+export interface Call<T extends object> {
+  readonly io: Io;
+  readonly args: readonly string[];
+  readonly options: T & CommonOptions;
+  readonly api: ApiClient;
+}
+
+export interface CommonOptions {
+  readonly coordinator?: string;
+  readonly token?: string;
+  readonly json?: boolean;
+}
+
+/** A group such as `guest`: shows its help when called alone. */
+export function group(parent: Command, name: string, summary: string): Command {
+  return parent.command(name).summary(summary).description(summary);
+}
+
+/**
+ * A command that does something.
+ * @param usage name and arguments as commander takes them: "show <guest>"
+ */
+export function leaf(
+  parent: Command,
+  usage: string,
+  summary: string,
+  examples: readonly string[],
+): Command {
+  const command = parent.command(usage).summary(summary).description(`${summary}.`);
+  command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
+  return command.allowExcessArguments(false);
+}
+
+/** For commands that talk to the coordinator. */
+export function withApi(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--coordinator <url>',
+        `where the coordinator is (default: ${COORDINATOR_DEFAULT})`,
+      ),
+    )
+    .option('--token <token>', 'cluster token')
+    .option('--json', 'print the API object');
+}
+
+/** Connects a command with its function; a function that returns nothing succeeded. */
+export function does<T extends object>(
+  context: Context,
+  command: Command,
+  run: (call: Call<T>) => Promise<number | undefined> | Promise<void>,
+): void {
+  command.action(async () => {
+    applyOutsideValues(command, context.io);
+    const options = command.opts<T & CommonOptions>();
+    const { coordinator = COORDINATOR_DEFAULT, token } = options;
+    const call: Call<T> = {
+      io: context.io,
+      args: command.args,
+      options,
+      get api() {
+        return new ApiClient({ url: coordinator, token });
+      },
+    };
+    context.exit = (await run(call)) ?? EXIT.ok;
+  });
+}

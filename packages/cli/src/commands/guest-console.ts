@@ -1,0 +1,128 @@
+/**
+ * `godwit guest console`: a terminal on a guest's UART that follows the guest when it moves.
+ *
+ * On a terminal every key goes to the guest as it is, Ctrl-C too; Ctrl-] leaves. With input from a pipe
+ * the bytes are sent, and the command leaves when the guest has been silent for a while after the end.
+ */
+import type { Command } from 'commander';
+import { type Context, does, leaf, withApi } from '../command.ts';
+import { ConsoleClient } from '../console-client.ts';
+import { type CommandError, EXIT, usageError } from '../errors.ts';
+import type { Io } from '../io.ts';
+import { parseDuration } from '../options.ts';
+
+/** Ctrl-], as in telnet and virsh. */
+const LEAVE_BYTE = 0x1d;
+const SILENCE_DEFAULT_MS = 1_000;
+/** Input kept for a guest that does not read; more waits in the pipe. */
+const INPUT_BYTES_MAX = 256 * 1024;
+
+export function addGuestConsole(guest: Command, context: Context): void {
+  const command = leaf(guest, 'console <guest>', "Use a guest's console; Ctrl-] leaves", [
+    'godwit guest console web1',
+    "printf 'set colour blue\\nget colour\\n' | godwit guest console db1",
+  ]).option(
+    '--silence <time>',
+    'input from a pipe: leave after so much silence',
+    parseDuration,
+    SILENCE_DEFAULT_MS,
+  );
+  does<{ silence: number }>(context, withApi(command), ({ api, args, io, options }) => {
+    if (options.json)
+      throw usageError('--json: a console is bytes, not objects', 'leave --json out');
+    const client = new ConsoleClient({ api, guest: args[0]! });
+    return io.stdin.isTTY ? interact(io, client) : converse(io, client, options.silence);
+  });
+}
+
+async function interact(io: Io, client: ConsoleClient): Promise<number> {
+  const { over, leave } = attachOutput(io, client);
+  await client.open();
+  io.stdin.setRawMode(true);
+  io.stdin.on('data', (keys: Buffer) => {
+    const at = keys.indexOf(LEAVE_BYTE);
+    client.write(at < 0 ? keys : keys.subarray(0, at));
+    if (at >= 0) leave(EXIT.ok);
+  });
+  io.stdin.on('end', () => leave(EXIT.ok));
+  const release = io.onSignal(() => leave(EXIT.interrupted));
+  try {
+    return await over;
+  } finally {
+    release();
+    io.stdin.setRawMode(false);
+    io.stdin.pause();
+    await client.close();
+    io.err('\n');
+  }
+}
+
+async function converse(io: Io, client: ConsoleClient, silenceMs: number): Promise<number> {
+  const { over, leave, lastOutputAtMs } = attachOutput(io, client);
+  const release = io.onSignal(() => leave(EXIT.interrupted));
+  let silence: NodeJS.Timeout | undefined;
+  const onceSilent = () => {
+    const silentMs = performance.now() - lastOutputAtMs();
+    if (silentMs >= silenceMs) leave(EXIT.ok);
+    else silence = setTimeout(onceSilent, silenceMs - silentMs);
+  };
+  try {
+    await client.open();
+    // Runs beside `over`: the guest may end, or the person may leave, before the pipe does.
+    void sendAll(io, client).then(
+      () => {
+        silence = setTimeout(onceSilent, silenceMs);
+      },
+      () => {}, // The client failed or was closed; `over` says so.
+    );
+    return await over;
+  } finally {
+    clearTimeout(silence);
+    release();
+    io.stdin.destroy();
+    await client.close();
+  }
+}
+
+async function sendAll(io: Io, client: ConsoleClient): Promise<void> {
+  let untakenBytes = 0;
+  for await (const chunk of io.stdin) {
+    client.write(chunk as Buffer);
+    untakenBytes += (chunk as Buffer).length;
+    if (untakenBytes > INPUT_BYTES_MAX) {
+      await client.taken();
+      untakenBytes = 0;
+    }
+  }
+  await client.taken();
+}
+
+/** Output to stdout, what happens to stderr, and one promise for every way in which it can end. */
+function attachOutput(io: Io, client: ConsoleClient) {
+  const { promise: over, resolve: leave, reject } = Promise.withResolvers<number>();
+  let outputAtMs = performance.now();
+  const note = (text: string) => io.err(`${io.stdin.isTTY ? '\r' : ''}[${text}]\r\n`);
+  let attachments = 0;
+  client.on('output', (bytes) => {
+    outputAtMs = performance.now();
+    io.out(bytes);
+  });
+  client.on('attached', (address) => {
+    attachments++;
+    outputAtMs = performance.now();
+    if (attachments === 1 && io.stdin.isTTY) note(`${client.guest} at ${address}; Ctrl-] leaves`);
+    if (attachments > 1) note(`${client.guest} continues at ${address}`);
+  });
+  client.on('away', (why) => {
+    if (io.stdin.isTTY) note(why);
+  });
+  client.on('gap', (bytes) =>
+    note(`${bytes} bytes of output were overwritten before they were read`),
+  );
+  client.on('ended', (why, code) => {
+    note(`${client.guest} ended: ${why}, code ${code}`);
+    leave(EXIT.ok);
+  });
+  client.on('failed', (error: CommandError) => reject(error));
+  return { over, leave, lastOutputAtMs: () => outputAtMs };
+}

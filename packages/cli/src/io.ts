@@ -1,0 +1,47 @@
+/**
+ * The command line's only door to the process around it: streams, environment, signals.
+ *
+ * Commands get an Io and never touch `process`, so that tests run them in their own process and
+ * read what they print. Data goes to `out`, everything else to `err`.
+ */
+
+export interface Io {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: NodeJS.ReadStream;
+  readonly outIsTty: boolean;
+  readonly errIsTty: boolean;
+  columns(): number;
+  out(data: string | Uint8Array): void;
+  err(data: string | Uint8Array): void;
+  /** Calls back at SIGINT, SIGTERM and SIGHUP instead of dying of them; returns the way to stop that. */
+  onSignal(handler: (signal: NodeJS.Signals) => void): () => void;
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** Two signals closer than this are one: a terminal and a parent process may both send Ctrl-C. */
+const SAME_SIGNAL_MS = 1_000;
+
+export function processIo(): Io {
+  return {
+    env: process.env,
+    stdin: process.stdin,
+    outIsTty: process.stdout.isTTY === true,
+    errIsTty: process.stderr.isTTY === true,
+    columns: () => process.stdout.columns ?? 80,
+    out: (data) => void process.stdout.write(data),
+    err: (data) => void process.stderr.write(data),
+    onSignal(handler) {
+      let lastAtMs = Number.NEGATIVE_INFINITY;
+      const once = (signal: NodeJS.Signals) => {
+        const nowMs = performance.now();
+        if (nowMs - lastAtMs < SAME_SIGNAL_MS) return;
+        lastAtMs = nowMs;
+        handler(signal);
+      };
+      for (const signal of SIGNALS) process.on(signal, once);
+      return () => {
+        for (const signal of SIGNALS) process.off(signal, once);
+      };
+    },
+  };
+}

@@ -1,0 +1,133 @@
+/**
+ * One migration in words: its outcome, why each step was taken, prediction against measurement.
+ * Pure; used by `migration show` and at the end of `guest migrate`.
+ */
+import type { Migration, RoundReport } from '@godwit/protocol';
+import { bytesText, countText, durationText, linkText, rateText, timeText } from './format.ts';
+
+const ACTIONS: Readonly<Record<string, string>> = {
+  again: 'next round',
+  stopAndCopy: 'switch',
+  postcopy: 'post-copy',
+  giveUp: 'give up',
+};
+
+export function headText(m: Migration): string {
+  const channels = `${m.channels} ${m.channels === 1 ? 'channel' : 'channels'}`;
+  return `${m.guest}  ${m.source} -> ${m.target}  ${m.mode}  ${channels}  ${m.id}`;
+}
+
+/** "round 0   1.00 GiB   zero 12 %   0.41 s   2.5 GB/s   dirty 50 MiB/s, 21 MiB remain   next round" */
+export function roundText(m: Migration, round: RoundReport, pageBytes: number): string {
+  const zero = round.pages === 0 ? 0 : Math.round((100 * round.zeroPages) / round.pages);
+  const action = m.decisions.find((decision) => decision.round === round.round)?.action;
+  const cells = [
+    `round ${round.round}`.padEnd(8),
+    bytesText(round.pages * pageBytes).padStart(9),
+    `zero ${String(zero).padStart(3)} %`,
+    durationText(round.durationMs).padStart(8),
+    linkText(round.bandwidthBytesPerS).padStart(9),
+    `dirty ${rateText(round.dirtyBytesPerS)}, ${bytesText(round.remainingPages * pageBytes)} remain`,
+  ];
+  if (action !== undefined) cells.push(`=> ${ACTIONS[action] ?? action}`);
+  return `  ${cells.join('  ')}`;
+}
+
+/** The last lines of a migration that ended; empty while it has not. */
+export function outcomeLines(m: Migration): string[] {
+  const r = m.result;
+  if (m.state === 'completed' && r !== undefined) {
+    const predicted = m.prediction ? ` (predicted ${number(m.prediction.downtimeMs)})` : '';
+    const verified = r.verified ? '   verified' : '';
+    const s = r.steps;
+    const lines = [
+      `done in ${durationText(r.totalMs)}   downtime ${durationText(r.downtimeMs)}${predicted}   ` +
+        `${bytesText(r.bytes)} moved${verified}`,
+      `  stop ${number(s.stopMs)} · last pages ${number(s.lastPagesMs)} · state ${number(s.stateMs)}` +
+        ` · landed ${number(s.landedMs)} · run ${number(s.runMs)} ms`,
+    ];
+    if (r.faults > 0) lines.push(`  ${faultText(r)}`);
+    return lines;
+  }
+  if (m.state === 'cancelled') return [`cancelled; ${m.guest} runs on at ${m.source}`];
+  return [];
+}
+
+function faultText(r: NonNullable<Migration['result']>): string {
+  const p50 = durationText(r.faultP50Us / 1000);
+  const p99 = durationText(r.faultP99Us / 1000);
+  return `${countText(r.faults)} faults, p50 ${p50}, p99 ${p99}, longest stall ${durationText(r.longestStallMs)}`;
+}
+
+/** The whole page that `migration show` prints. */
+export function migrationText(m: Migration): string {
+  const tookMs = (m.endedAtMs ?? Date.now()) - m.startedAtMs;
+  const blocks = [
+    `${m.id}  ${m.guest}  ${m.source} -> ${m.target}  ${m.mode}  ${m.state}  ` +
+      `${timeText(m.startedAtMs)} (${durationText(m.result?.totalMs ?? tookMs)})`,
+    ...(m.error ? [`failed           ${m.error.message} (${m.error.code})`] : []),
+    ...decisionLines(m),
+    ...resultLines(m),
+    ...phaseLines(m),
+  ];
+  return `${blocks.join('\n')}\n`;
+}
+
+function decisionLines(m: Migration): string[] {
+  if (m.decisions.length === 0) return [];
+  const rows = m.decisions.map((decision) => {
+    const action = ACTIONS[decision.action] ?? decision.action;
+    return `  after round ${String(decision.round).padEnd(3)} ${action}: ${decision.reason}`;
+  });
+  return ['why each step', ...rows];
+}
+
+function resultLines(m: Migration): string[] {
+  const lines: string[] = [];
+  const r = m.result;
+  if (m.prediction !== undefined) {
+    const was = (text: string, predicted: number, measured: number | undefined) =>
+      measured === undefined || measured === 0
+        ? text
+        : `${text} (was ${durationText(measured)}, ${error(predicted, measured)})`;
+    const { totalMs, downtimeMs } = m.prediction;
+    const total = was(`total ${durationText(totalMs)}`, totalMs, r?.totalMs);
+    const downtime = was(`downtime ${durationText(downtimeMs)}`, downtimeMs, r?.downtimeMs);
+    lines.push(`prediction       ${total}   ${downtime}`);
+  }
+  if (r === undefined) return lines;
+  const sentTwice = Math.max(0, r.pages - m.memoryBytes / 4096);
+  lines.push(
+    `pages            ${countText(r.pages)} in ${r.rounds} rounds; ${countText(r.zeroPages)} zero; ` +
+      `sent again ${countText(sentTwice)}`,
+    `bytes            ${bytesText(r.bytes)} at ${linkText(r.gbps * 1e9)}; ` +
+      `${bytesText(r.copiedBytes)} copied in user space`,
+    `time             reserve ${durationText(r.reservedMs)}, transfer ${durationText(r.transferMs)}` +
+      `${m.verify ? `, verify ${durationText(r.verifyMs)}` : ''}`,
+    ...outcomeLines(m)
+      .slice(1)
+      .map((line) => `downtime         ${line.trim()}`)
+      .slice(0, 1),
+  );
+  if (r.faults > 0) lines.push(`post-copy        ${faultText(r)}`);
+  lines.push(`verified         ${r.verified ? 'yes, every page' : 'not asked for (--verify)'}`);
+  return lines;
+}
+
+function phaseLines(m: Migration): string[] {
+  if (m.phases.length === 0) return [];
+  const rows = m.phases.map((phase) => {
+    const at = `+${durationText(Math.max(0, phase.atMs - m.startedAtMs))}`;
+    return `  ${at.padStart(9)}  ${phase.role}  ${phase.phase}${phase.note ? `: ${phase.note}` : ''}`;
+  });
+  return ['phases', ...rows];
+}
+
+function error(predicted: number, measured: number): string {
+  const percent = Math.round((100 * (predicted - measured)) / measured);
+  return `${percent >= 0 ? '+' : ''}${percent} %`;
+}
+
+function number(ms: number): string {
+  return ms >= 100 ? ms.toFixed(0) : ms.toFixed(1);
+}

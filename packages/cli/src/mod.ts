@@ -1,0 +1,11 @@
+/** Public names of the command line package: what the demo and the benchmarks drive a cluster with. */
+export { ApiClient, hasEnded, pause } from './api-client.ts';
+export { Cluster, type ClusterHost, type ClusterOptions } from './cluster.ts';
+export { auditText } from './commands/guest.ts';
+export { ConsoleClient, type ConsoleOptions } from './console-client.ts';
+export { CommandError, EXIT } from './errors.ts';
+export * from './format.ts';
+export { type Io, processIo } from './io.ts';
+export { headText } from './migration-text.ts';
+export { printError, table } from './output.ts';
+export { MigrationView } from './progress.ts';
