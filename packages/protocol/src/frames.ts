@@ -15,7 +15,8 @@
  *          12 u32  firstPage      first page of a WRITE; channel number in ATTACH
  *          16 u32  pages          pages covered by the frame
  *          20 u32  payloadBytes   descriptors and page bytes
- *          24 u64  sequence       of the frame on its channel, from 1; in CREDIT the highest landed
+ *          24 u64  sequence       of the frame on its channel, from 1; in CREDIT the highest landed,
+ *                                 in ATTACH the highest that landed of the generation before
  *
  * Opcodes 4 and 5 are kept free for compressed and delta pages. The source listens and is the
  * WebSocket server, so that page bytes travel unmasked (RFC 6455 section 5.1).

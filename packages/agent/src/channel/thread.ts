@@ -1,0 +1,147 @@
+/**
+ * Calling into a channel thread, and keeping finished ones warm.
+ *
+ *   main: Thread.call(name, ...) --- request ---> worker: serveThread(commands)
+ *                                <-- result ----
+ *                                <-- event -----
+ *
+ * The only use of postMessage between main and channel threads. Page bytes never travel here: memory
+ * and counters are shared, messages are small. Starting a worker costs a tenth of a second of a core,
+ * more than many a migration, so threads that ended their work cleanly wait for the next one.
+ *
+ *   message            direction         content
+ *   request            main to thread    id, command, arguments
+ *   result             thread to main    id, value or error as data
+ *   event              thread to main    name, argument
+ */
+import { parentPort, Worker } from 'node:worker_threads';
+import { type ErrorData, GodwitError } from '@godwit/protocol';
+
+/** Functions a thread offers; arguments and results must survive structured cloning. */
+// biome-ignore lint/suspicious/noExplicitAny: the constraint of a table of functions of any shape
+export type Commands = Record<string, (...args: any[]) => unknown>;
+
+type Result =
+  | { id: number; value: unknown }
+  | { id: number; error: ErrorData }
+  | { event: string; argument: unknown };
+
+interface Pending {
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: GodwitError) => void;
+}
+
+/** Idle threads kept of each kind: two migrations' worth at the default number of channels. */
+const IDLE_MAX = 4;
+const idle = new Map<string, Worker[]>();
+
+export class Thread<C extends Commands> {
+  readonly #file: string;
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  readonly #onMessage = (result: Result) => this.#receive(result);
+  readonly #onError = (error: Error) => this.#die(error);
+  readonly #onExit = (code: number) => this.#die(new Error(`channel thread exited with ${code}`));
+  #lastId = 0;
+  #dead: GodwitError | null = null;
+  /** Called for each event the thread posts. */
+  onEvent: (event: string, argument: unknown) => void = () => {};
+  /** Called once if the thread ends by itself: a fault of ours. */
+  onDeath: (error: GodwitError) => void = () => {};
+
+  /** A thread that runs `file`: an idle one, or a new one. */
+  constructor(file: URL) {
+    this.#file = file.href;
+    this.#worker = idle.get(this.#file)?.pop() ?? startWorker(file);
+    this.#worker.ref();
+    this.#worker.on('message', this.#onMessage);
+    this.#worker.on('error', this.#onError);
+    this.#worker.on('exit', this.#onExit);
+  }
+
+  /** Runs a command in the thread. Rejects with the thread's typed error, or when the thread ends. */
+  call<K extends keyof C & string>(
+    command: K,
+    ...args: Parameters<C[K]>
+  ): Promise<Awaited<ReturnType<C[K]>>> {
+    if (this.#dead !== null) return Promise.reject(this.#dead);
+    const id = ++this.#lastId;
+    this.#worker.postMessage({ id, command, args });
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+    });
+  }
+
+  /** Gives the thread up for reuse. It must have closed what it had open. */
+  release(): void {
+    this.#worker.off('message', this.#onMessage);
+    this.#worker.off('error', this.#onError);
+    this.#worker.off('exit', this.#onExit);
+    if (this.#dead !== null) return;
+    this.#dead = new GodwitError('internal', { why: 'a released channel thread was used' });
+    const waiting = idle.get(this.#file) ?? [];
+    idle.set(this.#file, waiting);
+    if (waiting.length >= IDLE_MAX || this.#pending.size > 0) {
+      void this.#worker.terminate();
+      return;
+    }
+    this.#worker.unref();
+    waiting.push(this.#worker);
+  }
+
+  #receive(result: Result): void {
+    if ('event' in result) {
+      this.onEvent(result.event, result.argument);
+      return;
+    }
+    const pending = this.#pending.get(result.id);
+    this.#pending.delete(result.id);
+    if ('error' in result) pending?.reject(GodwitError.fromData(result.error));
+    else pending?.resolve(result.value as never);
+  }
+
+  #die(cause: Error): void {
+    if (this.#dead !== null) return;
+    this.#dead = new GodwitError('internal', { why: cause.message }, { cause });
+    for (const pending of this.#pending.values()) pending.reject(this.#dead);
+    this.#pending.clear();
+    this.onDeath(this.#dead);
+  }
+}
+
+function startWorker(file: URL): Worker {
+  const worker = new Worker(file);
+  // A thread that dies while nobody borrows it is only forgotten.
+  worker.on('error', () => {});
+  worker.once('exit', () => {
+    const waiting = idle.get(file.href) ?? [];
+    const at = waiting.indexOf(worker);
+    if (at >= 0) waiting.splice(at, 1);
+  });
+  return worker;
+}
+
+/** Ends all idle threads; for the end of the process and for tests that count threads. */
+export async function endIdleThreads(): Promise<void> {
+  const workers = [...idle.values()].flat();
+  idle.clear();
+  await Promise.all(workers.map((worker) => worker.terminate()));
+}
+
+/** Worker side: answers calls with these commands. Errors go back as data. */
+export function serveThread(commands: Commands): void {
+  parentPort!.on('message', async ({ id, command, args }) => {
+    try {
+      const value = await commands[command]!(...args);
+      parentPort!.postMessage({ id, value } satisfies Result);
+    } catch (thrown) {
+      const error = GodwitError.from(thrown).toData();
+      parentPort!.postMessage({ id, error } satisfies Result);
+    }
+  });
+}
+
+/** Worker side: tells the main thread of something it did not ask for. */
+export function postEvent(event: string, argument?: unknown): void {
+  parentPort!.postMessage({ event, argument } satisfies Result);
+}

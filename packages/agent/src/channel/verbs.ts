@@ -1,0 +1,337 @@
+/**
+ * The one door through which pages reach a socket: work requests, queue pairs, completions.
+ *
+ *   stripe, push chunk, fault -> [post(work request)] -> frames -> ... -> [completion queue]
+ *
+ * After the verbs of RDMA (InfiniBand specification, chapter 10): a work request names pages of the
+ * guest and the peer's key; the queue pair turns it into frames; a completion says that all of it has
+ * landed (the peer's CREDIT, or its READ_RESPONSE), or why it has not. Only requests marked
+ * `signalled` complete when they succeed; a request that fails always completes.
+ *
+ * A WRITE leaves zero pages out (ZERO carries their descriptors only), sends runs of
+ * RUN_PAGES_BY_REFERENCE pages and more by reference, and gathers shorter ones into a private buffer:
+ * one system call for scattered pages at the price of one copy, which is counted.
+ *
+ * One queue pair a socket, used by the thread that owns the socket.
+ */
+import type { GuestMemory } from '@godwit/machine';
+import {
+  emptyHeader,
+  FRAME_PAGES_MAX,
+  FRAME_RUNS_MAX,
+  GodwitError,
+  OPCODE,
+  PAGE_BYTES,
+  RUN_BYTES,
+  RUN_PAGES_BY_REFERENCE,
+} from '@godwit/protocol';
+import type { FrameWriter } from './frame-writer.ts';
+import { ZeroTest } from './page-kind.ts';
+
+export interface WorkRequest {
+  /** The caller's own number, given back in the completion. */
+  readonly id: number;
+  readonly opcode: 'WRITE' | 'READ' | 'READ_RESPONSE';
+  /** rkey of the region at the peer; in READ_RESPONSE the key the request came with. */
+  readonly key: number;
+  readonly round: number;
+  /** FRAME flags. */
+  readonly flags: number;
+  readonly signalled: boolean;
+  /** Scatter/gather list: {first page, pages} pairs, rising, at most FRAME_PAGES_MAX pages together. */
+  readonly sge: Uint32Array<ArrayBuffer>;
+}
+
+export interface Completion {
+  readonly id: number;
+  /** flushed: the channel ended first. The pages may or may not have landed. */
+  readonly status: 'success' | 'flushed';
+  readonly pages: number;
+}
+
+/** What has completed, in order, until it is polled. */
+export class CompletionQueue {
+  #completions: Completion[] = [];
+
+  push(completion: Completion): void {
+    this.#completions.push(completion);
+  }
+
+  /** Takes everything that has completed since the last poll. */
+  poll(): readonly Completion[] {
+    if (this.#completions.length === 0) return NOTHING;
+    const taken = this.#completions;
+    this.#completions = [];
+    return taken;
+  }
+}
+
+const NOTHING: readonly Completion[] = [];
+
+interface Posted {
+  readonly request: WorkRequest;
+  readonly pages: number;
+}
+
+interface InFlight {
+  readonly sequence: number;
+  readonly bytes: number;
+  /** Pages of this frame; negative when they are zero pages. */
+  readonly pages: number;
+  /** Set in the last frame of a request. */
+  readonly posted: Posted | null;
+}
+
+export class QueuePair {
+  readonly #guest: GuestMemory;
+  readonly #writer: FrameWriter;
+  readonly #completions: CompletionQueue;
+  readonly #zero: ZeroTest;
+  readonly #written: () => void;
+  readonly #header = emptyHeader();
+  readonly #zeroRuns = new RunList(FRAME_RUNS_MAX + 1);
+  readonly #shortRuns = new RunList(FRAME_RUNS_MAX + 1);
+  readonly #staging: Buffer[] = [];
+  #inFlight: InFlight[] = [];
+  #acknowledged = 0;
+  /** Bytes sent and not yet known to have landed; what credit is counted against. */
+  inFlightBytes = 0;
+  /** Page bytes this end has copied in user space, since the start. */
+  copiedBytes = 0;
+  /** Pages known to have landed, frame by frame, since the start; the zero ones among them. */
+  landedPages = 0;
+  landedZeroPages = 0;
+
+  /** @param written called whenever the kernel has taken a frame: there may be room for the next */
+  constructor(
+    guest: GuestMemory,
+    writer: FrameWriter,
+    completions: CompletionQueue,
+    written: () => void,
+  ) {
+    this.#guest = guest;
+    this.#writer = writer;
+    this.#completions = completions;
+    this.#zero = new ZeroTest(guest);
+    this.#written = written;
+  }
+
+  /**
+   * Sends the pages of a work request.
+   *
+   * @throws RangeError when the list is larger than a frame may be or leaves the guest
+   */
+  post(request: WorkRequest): void {
+    const posted: Posted = { request, pages: this.#check(request.sge) };
+    if (request.opcode === 'READ') this.#read(posted);
+    else if (request.opcode === 'READ_RESPONSE') this.#respond(posted);
+    else this.#write(posted);
+  }
+
+  /**
+   * Every frame up to the sequence has landed (CREDIT is cumulative).
+   *
+   * @throws GodwitError `wire.bad_frame` for what was never sent
+   */
+  acknowledge(sequence: number): void {
+    if (sequence < this.#acknowledged || sequence > this.#writer.sequence) {
+      throw new GodwitError('wire.bad_frame', {
+        why: `credit for frame ${sequence} of ${this.#writer.sequence}`,
+      });
+    }
+    this.#acknowledged = sequence;
+    let done = 0;
+    for (const frame of this.#inFlight) {
+      if (frame.sequence > sequence) break;
+      done++;
+      this.inFlightBytes -= frame.bytes;
+      this.landedPages += Math.abs(frame.pages);
+      if (frame.pages < 0) this.landedZeroPages -= frame.pages;
+      if (frame.posted !== null) this.#complete(frame.posted, 'success');
+    }
+    if (done > 0) this.#inFlight.splice(0, done);
+  }
+
+  /** Everything sent so far has landed: a barrier came back. */
+  acknowledgeAll(): void {
+    this.acknowledge(this.#writer.sequence);
+  }
+
+  /** The oldest READ has been answered in full. False when none was open. */
+  responded(): boolean {
+    const oldest = this.#inFlight.shift();
+    if (oldest?.posted == null) return false;
+    this.#complete(oldest.posted, 'success');
+    return true;
+  }
+
+  /** The channel ended: whatever is open completes as flushed. */
+  flush(): void {
+    const open = this.#inFlight;
+    this.#inFlight = [];
+    this.inFlightBytes = 0;
+    for (const frame of open) if (frame.posted !== null) this.#complete(frame.posted, 'flushed');
+  }
+
+  #write(posted: Posted): void {
+    const { sge } = posted.request;
+    this.#zeroRuns.clear();
+    this.#shortRuns.clear();
+    const long: [number, number][] = [];
+    for (let i = 0; i < sge.length; i += 2) this.#sort(sge[i]!, sge[i + 1]!, long);
+    const frames =
+      long.length + (this.#zeroRuns.runs > 0 ? 1 : 0) + (this.#shortRuns.runs > 0 ? 1 : 0);
+    let left = frames;
+    for (const [first, pages] of long) this.#sendRun(posted, first, pages, --left === 0);
+    if (this.#zeroRuns.runs > 0) this.#sendZeros(posted, --left === 0);
+    if (this.#shortRuns.runs > 0) this.#sendGathered(posted);
+  }
+
+  /** Cuts a run where zero pages begin and end. */
+  #sort(first: number, pages: number, long: [number, number][]): void {
+    let start = first;
+    let zero = this.#zero.isZero(first);
+    for (let page = first + 1; page <= first + pages; page++) {
+      const next = page < first + pages && this.#zero.isZero(page);
+      if (page < first + pages && next === zero) continue;
+      const length = page - start;
+      if (zero) this.#zeroRuns.push(start, length);
+      else if (length >= RUN_PAGES_BY_REFERENCE) long.push([start, length]);
+      else this.#shortRuns.push(start, length);
+      start = page;
+      zero = next;
+    }
+  }
+
+  #sendRun(posted: Posted, first: number, pages: number, last: boolean): void {
+    this.#prepare(posted.request, OPCODE.WRITE, 0, first, pages);
+    this.#sent(
+      posted,
+      last,
+      this.#writer.pages(this.#header, null, [this.#bytes(first, pages)], this.#written),
+    );
+  }
+
+  #sendZeros(posted: Posted, last: boolean): void {
+    const { runs, pages } = this.#zeroRuns;
+    this.#prepare(posted.request, OPCODE.ZERO, runs, 0, pages);
+    const bytes = this.#writer.pages(this.#header, this.#zeroRuns.bytes(), [], this.#written);
+    this.#sent(posted, last, bytes);
+  }
+
+  #sendGathered(posted: Posted): void {
+    const { runs, pages } = this.#shortRuns;
+    const staging = this.#staging.pop() ?? Buffer.allocUnsafeSlow(FRAME_PAGES_MAX * PAGE_BYTES);
+    let at = 0;
+    this.#shortRuns.forEach((first, length) => {
+      staging.set(this.#bytes(first, length), at);
+      at += length * PAGE_BYTES;
+    });
+    this.copiedBytes += at;
+    this.#prepare(posted.request, OPCODE.WRITE_LIST, runs, 0, pages);
+    const parts = [staging.subarray(0, at)];
+    const bytes = this.#writer.pages(this.#header, this.#shortRuns.bytes(), parts, () => {
+      this.#staging.push(staging);
+      this.#written();
+    });
+    this.#sent(posted, true, bytes);
+  }
+
+  /** By reference whatever the length: the guest is stopped, and a hart waits. */
+  #respond(posted: Posted): void {
+    const { sge } = posted.request;
+    this.#prepare(posted.request, OPCODE.READ_RESPONSE, sge.length / 2, 0, posted.pages);
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < sge.length; i += 2) parts.push(this.#bytes(sge[i]!, sge[i + 1]!));
+    const bytes = this.#writer.pages(this.#header, runBytes(sge), parts, this.#written);
+    this.#sent(posted, true, bytes);
+  }
+
+  #read(posted: Posted): void {
+    const { sge } = posted.request;
+    this.#prepare(posted.request, OPCODE.READ, sge.length / 2, 0, posted.pages);
+    this.#writer.small(this.#header, runBytes(sge));
+    this.#sent(posted, true, 0);
+  }
+
+  #prepare(request: WorkRequest, opcode: number, runs: number, first: number, pages: number): void {
+    const header = this.#header;
+    header.opcode = opcode;
+    header.flags = request.flags;
+    header.runs = runs;
+    header.round = request.round;
+    header.key = request.key;
+    header.firstPage = first;
+    header.pages = pages;
+  }
+
+  #sent(posted: Posted, last: boolean, bytes: number): void {
+    this.inFlightBytes += bytes;
+    const { opcode, pages: count } = this.#header;
+    const pages = opcode === OPCODE.ZERO ? -count : count;
+    const sequence = this.#writer.sequence;
+    this.#inFlight.push({ sequence, bytes, pages, posted: last ? posted : null });
+  }
+
+  #complete(posted: Posted, status: Completion['status']): void {
+    const { id, signalled } = posted.request;
+    if (status === 'success' && !signalled) return;
+    this.#completions.push({ id, status, pages: posted.pages });
+  }
+
+  #bytes(first: number, pages: number): Uint8Array {
+    return this.#guest.ram().subarray(first * PAGE_BYTES, (first + pages) * PAGE_BYTES);
+  }
+
+  #check(sge: Uint32Array): number {
+    let pages = 0;
+    let end = 0;
+    for (let i = 0; i < sge.length; i += 2) {
+      const [first, length] = [sge[i]!, sge[i + 1]!];
+      if (length === 0 || first < end) throw new RangeError('runs of a work request must rise');
+      end = first + length;
+      pages += length;
+    }
+    if (pages === 0 || pages > FRAME_PAGES_MAX || end > this.#guest.pages) {
+      throw new RangeError(`a work request of ${pages} pages up to page ${end}`);
+    }
+    return pages;
+  }
+}
+
+/** Descriptors as they go on the wire; the host is little-endian, as wasm memory is. */
+function runBytes(sge: Uint32Array<ArrayBuffer>): Uint8Array {
+  return new Uint8Array(sge.buffer, sge.byteOffset, sge.byteLength);
+}
+
+/** Runs of pages, gathered for one frame. */
+class RunList {
+  readonly #words: Uint32Array<ArrayBuffer>;
+  runs = 0;
+  pages = 0;
+
+  constructor(runsMax: number) {
+    this.#words = new Uint32Array(runsMax * 2);
+  }
+
+  clear(): void {
+    this.runs = 0;
+    this.pages = 0;
+  }
+
+  push(first: number, pages: number): void {
+    const at = this.runs * 2;
+    this.#words[at] = first;
+    this.#words[at + 1] = pages;
+    this.runs++;
+    this.pages += pages;
+  }
+
+  forEach(visit: (first: number, pages: number) => void): void {
+    for (let i = 0; i < this.runs; i++) visit(this.#words[i * 2]!, this.#words[i * 2 + 1]!);
+  }
+
+  bytes(): Uint8Array {
+    return new Uint8Array(this.#words.buffer, 0, this.runs * RUN_BYTES);
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * One page channel at the target: what lands, and what is said back.
+ *
+ *   socket -> landing reader -> [landing channel] -> placement; CREDIT and BARRIER go back
+ *
+ * Runs in a thread of its own (landing.worker.ts). Credit is cumulative and sent in large parts, not
+ * for every frame; a barrier goes back as soon as it is read, because all frames before it on this
+ * channel have landed by then.
+ */
+import type { GuestMemory } from '@godwit/machine';
+import {
+  CREDIT_BYTES,
+  emptyHeader,
+  type FrameHeader,
+  GodwitError,
+  OPCODE,
+  PUSH_CREDIT_BYTES,
+} from '@godwit/protocol';
+import { closeError } from '../channel/close-codes.ts';
+import type { Counters } from '../channel/counters.ts';
+import type { FrameWriter } from '../channel/frame-writer.ts';
+import type { RegionTable } from '../channel/regions.ts';
+import type { LandingBoard } from './landing-board.ts';
+import { LandingReader } from './landing-reader.ts';
+import { type PageCheck, Placement } from './placement.ts';
+import type { RoundGate } from './round-gate.ts';
+import { TargetLink } from './target-link.ts';
+
+/** Parts in which credit goes back: a source that waits for it has most of its window in flight. */
+const CREDIT_PARTS = 8;
+const PUSH_CREDIT_PARTS = 4;
+
+export interface LandingChannelOptions {
+  readonly guest: GuestMemory;
+  readonly regions: RegionTable;
+  readonly board: LandingBoard;
+  readonly gate: RoundGate;
+  readonly counters: Counters;
+  readonly migration: string;
+  readonly capability: string;
+  readonly channel: number;
+  readonly host: string;
+  readonly port: number;
+  readonly onFailed: (error: GodwitError) => void;
+  readonly onAllPresent: () => void;
+  readonly onWrongPage: (page: number) => void;
+}
+
+export class LandingChannel {
+  readonly #options: LandingChannelOptions;
+  readonly #placement: Placement;
+  readonly #link: TargetLink;
+  readonly #header = emptyHeader();
+  /** Last frame that landed, of this socket and of the one before. */
+  #landedSequence = 0;
+  #landedBefore = 0;
+  #bytesSinceCredit = 0;
+
+  constructor(options: LandingChannelOptions) {
+    this.#options = options;
+    this.#placement = new Placement(options);
+    this.#link = new TargetLink({
+      ...options,
+      kind: 'pages',
+      makeReader: (writer) => this.#makeReader(writer),
+      onAttached: () => {},
+      landedBefore: () => this.#landedBefore,
+      onLost: () => {},
+    });
+  }
+
+  connect(): Promise<void> {
+    return this.#link.connect();
+  }
+
+  close(): Promise<void> {
+    return this.#link.close();
+  }
+
+  /** From now on the guest runs here: pages are checked as they come, and a broken link is no failure. */
+  startPostcopy(check: PageCheck | null): void {
+    this.#placement.setCheck(check);
+    this.#link.setPatient();
+  }
+
+  /**
+   * The key has been revoked: once this returns no byte under it can land through this channel. A frame
+   * that is half there breaks the channel.
+   */
+  cutOff(key: number): void {
+    const reader = this.#link.reader;
+    if (reader === null || !reader.isPlacing(key)) return;
+    const { channel } = this.#options;
+    reader.fail(new GodwitError('channel.protection', { channel, key, why: 'revoked' }));
+  }
+
+  #makeReader(writer: FrameWriter): LandingReader {
+    const { guest, channel, counters } = this.#options;
+    const placement = this.#placement;
+    this.#landedBefore = this.#landedSequence;
+    this.#landedSequence = 0;
+    this.#bytesSinceCredit = 0;
+    return new LandingReader('pages', {
+      ram: guest.ram(),
+      admit: (header) => placement.admit(header),
+      admitRun: (header, first, pages) => placement.admitRun(header, first, pages),
+      stillAdmitted: (header) => placement.stillAdmitted(header),
+      claim: (page) => placement.claim(page),
+      landed: (page) => placement.landed(page),
+      unclaim: (page) => placement.unclaim(page),
+      copied: (bytes) => counters.add(channel, 'copiedBytes', bytes),
+      frameLanded: (header, bytes) => this.#frameLanded(header, bytes, writer),
+      barrier: (header) => this.#barrier(header, writer),
+      ping: (payload) => writer.pong(payload),
+      closed: (payload) => this.#link.peerClosed(closeError(payload, channel)),
+      failed: (error) => this.#link.fail(error),
+    });
+  }
+
+  #frameLanded(header: FrameHeader, wireBytes: number, writer: FrameWriter): void {
+    const { board, counters, channel } = this.#options;
+    this.#landedSequence = header.sequence;
+    const pushed = this.#placement.landing;
+    if (!pushed) board.countRound(header.round, header.pages);
+    counters.add(channel, 'pages', header.pages);
+    counters.add(channel, 'wireBytes', wireBytes);
+    if (header.opcode === OPCODE.ZERO) counters.add(channel, 'zeroPages', header.pages);
+    this.#bytesSinceCredit += wireBytes;
+    const part = pushed ? PUSH_CREDIT_BYTES / PUSH_CREDIT_PARTS : CREDIT_BYTES / CREDIT_PARTS;
+    if (this.#bytesSinceCredit >= part) this.#credit(writer);
+  }
+
+  #credit(writer: FrameWriter): void {
+    this.#bytesSinceCredit = 0;
+    const header = this.#header;
+    header.opcode = OPCODE.CREDIT;
+    header.round = 0;
+    header.key = 0;
+    header.sequence = this.#landedSequence;
+    writer.small(header);
+  }
+
+  #barrier(barrier: FrameHeader, writer: FrameWriter): void {
+    this.#options.gate.barrier(this.#options.channel, barrier.round);
+    this.#bytesSinceCredit = 0;
+    const header = this.#header;
+    header.opcode = OPCODE.BARRIER;
+    header.round = barrier.round;
+    header.key = barrier.key;
+    writer.small(header);
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Thread entry of a page channel at the target; one migration at a time, then the next.
+ */
+import { GuestMemory } from '@godwit/machine';
+import { Counters } from '../channel/counters.ts';
+import { RegionTable } from '../channel/regions.ts';
+import { postEvent, serveThread } from '../channel/thread.ts';
+import { LandingBoard } from './landing-board.ts';
+import { LandingChannel } from './landing-channel.ts';
+import { RoundGate } from './round-gate.ts';
+
+export interface LandingSetup {
+  readonly memory: WebAssembly.Memory;
+  readonly regions: SharedArrayBuffer;
+  readonly board: SharedArrayBuffer;
+  readonly gate: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly migration: string;
+  readonly capability: string;
+  readonly channel: number;
+  readonly host: string;
+  readonly port: number;
+}
+
+let channel: LandingChannel | null = null;
+
+const commands = {
+  open(setup: LandingSetup): Promise<void> {
+    channel = new LandingChannel({
+      ...setup,
+      guest: GuestMemory.adopt(setup.memory),
+      regions: new RegionTable(setup.regions),
+      board: new LandingBoard(setup.board),
+      gate: new RoundGate(setup.gate),
+      counters: new Counters(setup.counters),
+      onFailed: (error) => postEvent('failed', error.toData()),
+      onAllPresent: () => postEvent('allPresent'),
+      onWrongPage: (page) => postEvent('wrongPage', page),
+    });
+    return channel.connect();
+  },
+  cutOff: (key: number) => channel?.cutOff(key),
+  async close(): Promise<void> {
+    await channel?.close();
+    channel = null;
+  },
+};
+
+export type LandingCommands = typeof commands;
+
+serveThread(commands);
