@@ -201,7 +201,9 @@ const ROWS: readonly CoordinatorRow[] = [
     on: 'lostReported', to: 'lost', effects: LOSE, why: 'an end has the evidence' },
 
   // Settled: the epoch is closed, and is never anybody's again.
-  { at: ['moved', 'kept', 'ended'], on: ['decideSource', 'decideTarget', 'query'],
+  { at: 'moved', on: ['decideSource', 'decideTarget', 'query'], effects: ['answerAllPresent'],
+    why: 'a question that crossed the end: the target still owns it under this very epoch' },
+  { at: ['kept', 'ended'], on: ['decideSource', 'decideTarget', 'query'],
     effects: ['answerSuperseded'], why: 'closed; the owner has a higher epoch' },
   { at: 'lost', on: 'decideTarget', effects: ['answerSuperseded'],
     why: 'closed; a target that never ran it drops it' },

@@ -138,11 +138,11 @@ export function defineCore<
     return { state: next, effects: row.effects, ignored: false, why: row.why };
   }
 
-  function isFinal(phase: P): boolean {
-    return table.rows.every(
-      (r) => !list(r.at).includes(phase) || r.to === undefined || r.to === phase,
-    );
+  const left = new Set<P>();
+  for (const { at, to } of table.rows) {
+    for (const phase of list(at)) if (to !== undefined && to !== phase) left.add(phase);
   }
+  const isFinal = (phase: P): boolean => !left.has(phase);
 
   function ignoredPairs(): { phase: P; event: E; why: string }[] {
     const pairs: { phase: P; event: E; why: string }[] = [];

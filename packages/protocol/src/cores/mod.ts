@@ -8,6 +8,14 @@ export type {
 } from './coordinator.ts';
 export { COORDINATOR, isSettled } from './coordinator.ts';
 export type { Core, Facts, GuestHere, State, Step } from './core.ts';
+export {
+  COORDINATOR_TO_SOURCE,
+  COORDINATOR_TO_TARGET,
+  SOURCE_TO_COORDINATOR,
+  SOURCE_TO_TARGET,
+  TARGET_TO_COORDINATOR,
+  TARGET_TO_SOURCE,
+} from './delivery.ts';
 export type {
   SourceCondition,
   SourceEffect,

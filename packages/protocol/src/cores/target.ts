@@ -139,7 +139,7 @@ const ROWS: readonly TargetRow[] = [
     why: 'a deadline starts a question, and decides nothing' },
   { at: 'landed', on: ['peerLost', 'sourceDied', 'deadline'], when: 'missing', to: 'dropped',
     effects: ['decideSource', ...DROP], why: 'without the source it could not run: renounce' },
-  { at: ['landed', 'asking'], on: 'cancel', to: 'dropped', effects: DROP,
+  { at: 'landed', on: 'cancel', to: 'dropped', effects: DROP,
     why: 'before RUN: to renounce is always safe' },
 
   // Asking: always complete.
@@ -220,6 +220,11 @@ const IGNORING: Table<
   TargetFacts,
   TargetCondition
 >['ignoring'] = [
+  {
+    at: ['asking'],
+    on: ['cancel'],
+    why: 'the verdict decides: dropping now could waste the only whole copy, were the source dead',
+  },
   { at: ['preparing', 'landing'], on: ['run'], why: 'RUN without LANDED: the peer is broken' },
   { at: ['landed', 'asking'], on: ['handover'], why: 'one HANDOVER a migration' },
   { at: ['landed'], on: ['verdictTarget', 'verdictSource'], why: 'this end has not asked' },
