@@ -13,7 +13,7 @@ test('churn verifies its memory and reports over the UART', () => {
   let output = '';
   const result = runElf({
     elf: readFileSync(guestImagePath('churn')),
-    memoryBytes: 8 * MIB,
+    memoryBytes: 12 * MIB,
     maxInstructions: 60_000_000n,
     onOutput: (bytes) => {
       output += Buffer.from(bytes).toString();
