@@ -315,6 +315,7 @@ static uint64_t list(void) {
 int main(void) {
   static uint64_t (*const patterns[])(void) = {words, walk, stamps, bytes, atomics, borders, list};
   uart_start();
+  require_heap(ARENA_BYTES);
   put_text("churn ready\n");
   uint64_t digest = 0;
   for (;; pass++) {

@@ -180,6 +180,7 @@ static void verify_one(void) {
 
 int main(void) {
   uart_start();
+  require_heap(TABLE_BLOCKS * PAGE_BYTES);
   heap_start();
   put_text("kv ready ");
   put_decimal(heap_blocks());

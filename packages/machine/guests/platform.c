@@ -25,8 +25,6 @@
 #define MIE_TIMER 0x80u
 #define MSTATUS_MIE 8
 
-#define EXIT_TRAP 2
-
 static volatile uint64_t tick_count;
 static uint64_t tick_seen;
 static uint64_t tick_deadline;
@@ -123,6 +121,14 @@ uint64_t trap(uint64_t cause, uint64_t pc, uint64_t value) {
   put_hex(value);
   put_text("\n");
   machine_exit(EXIT_TRAP);
+}
+
+void require_heap(size_t bytes) {
+  if (memory_readable(__heap + bytes - 1)) return;
+  put_text("needs RAM up to ");
+  put_hex((uintptr_t)__heap + bytes);
+  put_text("\n");
+  machine_exit(EXIT_NO_RAM);
 }
 
 extern volatile uint64_t tohost;

@@ -15,6 +15,10 @@
 /* mtime counts at 10 MHz. */
 #define TIME_PER_MS 10000u
 
+/* Exit codes beside a program's own. */
+#define EXIT_TRAP 2
+#define EXIT_NO_RAM 3
+
 /* First page after the image; from here to the end of RAM memory is the program's own. */
 extern uint8_t __heap[];
 
@@ -39,12 +43,16 @@ void tick_wait(void);
 
 /* False where no RAM answers. */
 bool memory_readable(const void *address);
+/* Ends the machine with EXIT_NO_RAM unless so many bytes from __heap on are RAM. */
+void require_heap(size_t bytes);
 
 /* Ends the machine: 0 through power-off or tohost, anything else is reported as the exit code. */
 _Noreturn void machine_exit(int code);
 
-/* Stateless mixer, for contents that a verifier can compute again (splitmix64's finaliser). */
+/* Stateless mixer (splitmix64), for contents that a verifier can compute again. mix(0) is not 0: a
+ * lost page of zeros must not look right. */
 static inline uint64_t mix(uint64_t value) {
+  value += 0x9e3779b97f4a7c15u;
   value ^= value >> 30;
   value *= 0xbf58476d1ce4e5b9u;
   value ^= value >> 27;

@@ -1,10 +1,11 @@
 /**
  * The program that runs many instruction sequences and prints what each left behind.
  *
- *   for each sequence: fill the window, load x1 to x30, run, save registers, checksum the window
+ *   for each sequence, for each of its inputs:
+ *     fill the window, load x1 to x30, run, save registers, checksum the window
  *
- * In summary each sequence prints one line, a hash over its registers, window and traps; with
- * `full` it prints all of them, for a report of what differs. The output ends with `end`, then the
+ * In summary each run prints one line, a hash over its registers, window and traps; with `full` it
+ * prints all of them, for a report of what differs. The output ends with `end`, then the
  * machine is powered off. Machine mode, hart 0, UART polled; QEMU's `virt` addresses.
  */
 import { Assembler, writeElf } from './assembler.ts';
@@ -23,8 +24,13 @@ const HASH_FACTOR = 0x9e3779b97f4a7c15n;
 
 /** x1 to x30 and the window's seed. */
 const INPUT_WORDS = 31;
-/** x1 to x31, the window's checksum, the hash of the traps. */
-const RESULT_WORDS = 33;
+/** What a sequence leaves behind, in the order `full` prints it. */
+export const RESULT_NAMES: readonly string[] = [
+  ...Array.from({ length: 31 }, (_, i) => `x${i + 1}`),
+  'checksum of the window',
+  'hash of the traps',
+];
+const RESULT_WORDS = RESULT_NAMES.length;
 
 export function harness(sequences: readonly Sequence[], detail: 'summary' | 'full'): Uint8Array {
   const a = new Assembler(PROGRAM);
@@ -79,7 +85,7 @@ function start(a: Assembler): void {
   a.label('run');
   a.loadAddress(5, 'bodies');
   a.emit(slli(7, 6, 3), op('add', 5, 5, 7), ld(5, 0, 5), isa.csrrw(0, isa.CSR.mepc, 5));
-  a.emit(isa.lui(5, MSTATUS_MPP_MACHINE >>> 12), isa.addi(5, 5, -2048));
+  a.emit(isa.lui(5, 2), isa.addi(5, 5, MSTATUS_MPP_MACHINE - 0x2000));
   a.emit(isa.csrrs(0, isa.CSR.mstatus, 5));
   a.loadAddress(WINDOW_BASE, 'inputs');
   a.emit(li(5, INPUT_WORDS * 8), op('mul', 5, 5, 6));
@@ -212,6 +218,7 @@ function body(a: Assembler, index: number, sequence: Sequence): void {
 }
 
 function tables(a: Assembler, sequences: readonly Sequence[]): void {
+  const runs = sequences.flatMap(({ inputs }, index) => inputs.map((input) => ({ index, input })));
   a.align(8);
   a.label('factor');
   a.doubleword(HASH_FACTOR);
@@ -222,7 +229,7 @@ function tables(a: Assembler, sequences: readonly Sequence[]): void {
   a.label('index');
   a.space(8);
   a.label('count');
-  a.doubleword(BigInt(sequences.length));
+  a.doubleword(BigInt(runs.length));
   a.label('results');
   a.space(RESULT_WORDS * 8);
   a.label('line');
@@ -231,10 +238,10 @@ function tables(a: Assembler, sequences: readonly Sequence[]): void {
   a.label('endText');
   a.doubleword(0x0a646e65n);
   a.label('bodies');
-  for (const index of sequences.keys()) a.doubleword(BigInt(a.addressOf(`${index}.0`)));
+  for (const { index } of runs) a.doubleword(BigInt(a.addressOf(`${index}.0`)));
   a.label('inputs');
-  for (const sequence of sequences) {
-    for (const value of sequence.registers) a.doubleword(value);
-    a.doubleword(sequence.windowSeed);
+  for (const { input } of runs) {
+    for (const value of input.registers) a.doubleword(value);
+    a.doubleword(input.windowSeed);
   }
 }

@@ -2,9 +2,12 @@
  * Random RV64IMAC instruction sequences for the differential test.
  *
  * A sequence is a list of groups; a group is one instruction, or a few that belong together (an
- * address computed and then used, LR and SC). Branches go forward to the start of a group, so
+ * address computed and then used, LR and SC, a counted loop). Branches between groups go forward, so
  * every sequence ends. Only what the ISA manual defines is generated: where it leaves a choice
  * (a misaligned AMO's cause, SC after a store of the same hart) two correct machines differ.
+ *
+ * Each sequence has two inputs: the second run meets decoded instructions, takes other branches, and
+ * finds the code as the first run left it.
  *
  * x31 is the base of the memory window and is never written; everything else is free.
  */
@@ -23,12 +26,19 @@ export interface Group {
   emit(into: Assembler, ahead: (places: number) => string): void;
 }
 
-export interface Sequence {
-  /** x1 to x30 at the start. */
+/** What a sequence starts from. */
+export interface Input {
+  /** x1 to x30. */
   readonly registers: readonly bigint[];
   readonly windowSeed: bigint;
+}
+
+export interface Sequence {
+  readonly inputs: readonly Input[];
   readonly groups: readonly Group[];
 }
+
+export const INPUTS = 2;
 
 /** Values at which arithmetic changes its behaviour. */
 const EDGES = [
@@ -66,12 +76,17 @@ const destination = (random: Random): number => random.between(0, 30);
 const written = (random: Random): number => random.between(1, 30);
 const short = (random: Random): number => random.between(8, 15);
 
-function registerRegister(random: Random): Group {
+function operation(random: Random, rd: number): { text: string; word: number } {
   const name = random.pick(keys(isa.OPS));
   const [opcode, funct3, funct7] = isa.OPS[name];
-  const [rd, rs1, rs2] = [destination(random), source(random), source(random)];
+  const [rs1, rs2] = [source(random), source(random)];
   const word = isa.rType(opcode, funct3, funct7, rd, rs1, rs2);
-  return plain(`${name} x${rd}, x${rs1}, x${rs2}`, word);
+  return { text: `${name} x${rd}, x${rs1}, x${rs2}`, word };
+}
+
+function registerRegister(random: Random): Group {
+  const { text, word } = operation(random, destination(random));
+  return plain(text, word);
 }
 
 function registerImmediate(random: Random): Group {
@@ -272,11 +287,52 @@ function shortAccess(random: Random): Group {
   );
 }
 
-/** mepc is free between traps; its lowest bit reads as zero (Privileged ISA, "mepc"). */
+/**
+ * mepc is free between traps. Even values only: the lowest bit must read as zero (Privileged ISA,
+ * "mepc"), but QEMU 7.2 keeps what was written.
+ */
 function csr(random: Random): Group {
-  const [rd, rs1] = [destination(random), source(random)];
+  const [rd, even, rs1] = [destination(random), written(random), source(random)];
   const encode = random.pick([isa.csrrw, isa.csrrs, isa.csrrc]);
-  return plain(`${encode.name} x${rd}, mepc, x${rs1}`, encode(rd, isa.CSR.mepc, rs1));
+  return plain(
+    `andi x${even}, x${rs1}, -2; ${encode.name} x${rd}, mepc, x${even}`,
+    isa.iType(0x13, 7, even, rs1, -2),
+    encode(rd, isa.CSR.mepc, even),
+  );
+}
+
+/** Runs two operations and a store a few times: the counter is x1, which they do not write. */
+function loop(random: Random): Group {
+  const times = random.between(2, 20);
+  const first = operation(random, random.between(2, 30));
+  const second = operation(random, random.between(2, 30));
+  const [rs2, offset] = [source(random), windowOffset(random, 8)];
+  const store = isa.sType(isa.STORES.sd, rs2, WINDOW_BASE, offset);
+  const body = [first.word, second.word, store, isa.addi(1, 1, -1)];
+  return plain(
+    `x1 = ${times}; do { ${first.text}; ${second.text}; sd x${rs2}, ${offset}(x31) } while (--x1)`,
+    isa.addi(1, 0, times),
+    ...body,
+    isa.bType(isa.BRANCHES.bne, 1, 0, -4 * body.length),
+  );
+}
+
+/** Writes an instruction over the one after the next, then executes it. FENCE.I makes that defined. */
+function selfModify(random: Random): Group {
+  const before = operation(random, destination(random));
+  const after = operation(random, destination(random));
+  const low = ((after.word & 0xfff) ^ 0x800) - 0x800;
+  const base = random.between(1, 15);
+  const patch = random.between(16, 30);
+  return plain(
+    `${before.text}, overwritten with ${after.text} through x${base}, x${patch}`,
+    isa.auipc(base, 0),
+    isa.lui(patch, ((after.word - low) >>> 12) & 0xfffff),
+    isa.addi(patch, patch, low),
+    isa.sType(isa.STORES.sw, patch, base, 20),
+    isa.FENCE_I,
+    before.word,
+  );
 }
 
 /** Encodings that are reserved, or need an extension or a CSR that is absent or switched off. */
@@ -338,6 +394,8 @@ const KINDS: readonly (readonly [weight: number, make: (random: Random) => Group
   [2, csr],
   [2, trap],
   [1, fence],
+  [2, loop],
+  [2, selfModify],
 ];
 const DRAW = KINDS.flatMap(([weight, make]) => Array.from({ length: weight }, () => make));
 
@@ -345,9 +403,12 @@ const DRAW = KINDS.flatMap(([weight, make]) => Array.from({ length: weight }, ()
 export function randomSequence(seed: number, groupsMax: number): Sequence {
   const random = new Random(seed);
   const value = (): bigint => (random.oneIn(2) ? random.pick(EDGES) : random.doubleword());
-  return {
+  const input = (): Input => ({
     registers: Array.from({ length: 30 }, value),
     windowSeed: random.doubleword() | 1n,
+  });
+  return {
+    inputs: Array.from({ length: INPUTS }, input),
     groups: Array.from({ length: random.between(1, groupsMax) }, () => random.pick(DRAW)(random)),
   };
 }

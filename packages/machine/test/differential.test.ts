@@ -1,0 +1,73 @@
+/**
+ * Random instruction sequences do the same on our machine and on QEMU: registers, memory, traps.
+ *
+ * Many sequences go into one program, which prints a hash for each (riscv/harness.ts); only a
+ * sequence whose hashes differ is run again by itself, with everything printed. Seeds are fixed,
+ * so a run is repeatable; GODWIT_TEST_SEED=n starts elsewhere, GODWIT_TEST_SEQUENCES=n runs more.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { harness, RESULT_NAMES } from './riscv/harness.ts';
+import { LocalMachine } from './riscv/local-machine.ts';
+import { Qemu, qemuMissing } from './riscv/qemu.ts';
+import { INPUTS, randomSequence, type Sequence } from './riscv/sequence.ts';
+
+const MEMORY_MIB = 16;
+const GROUPS_MAX = 40;
+/** Sequences a program: their output must stay below the console ring, their code below 1 MiB. */
+const BATCH = 500;
+
+async function onQemu(elf: Uint8Array): Promise<string[]> {
+  const directory = mkdtempSync(join(tmpdir(), 'godwit-differential-'));
+  const path = join(directory, 'program.elf');
+  writeFileSync(path, elf);
+  const machine = new Qemu(path, MEMORY_MIB);
+  try {
+    return (await machine.readTo('end\n')).split('\n');
+  } finally {
+    await machine.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+async function onOurs(elf: Uint8Array): Promise<string[]> {
+  return (await LocalMachine.boot(elf, MEMORY_MIB).readTo('end\n')).split('\n');
+}
+
+/** What differs after a sequence, and the sequence itself. */
+async function explain(seed: number, sequence: Sequence): Promise<string> {
+  const elf = harness([sequence], 'full');
+  const [qemu, ours] = await Promise.all([onQemu(elf), onOurs(elf)]);
+  const differing = qemu.flatMap((value, i) => {
+    if (value === ours[i]) return [];
+    const run = Math.floor(i / RESULT_NAMES.length) + 1;
+    return [`run ${run}, ${RESULT_NAMES[i % RESULT_NAMES.length]}: QEMU ${value}, ours ${ours[i]}`];
+  });
+  const text = sequence.groups.map((group, i) => `  ${i}: ${group.text}`);
+  return [`seed ${seed}`, ...differing, ...text].join('\n');
+}
+
+async function compareFrom(firstSeed: number): Promise<void> {
+  const sequences = Array.from({ length: BATCH }, (_, i) =>
+    randomSequence(firstSeed + i, GROUPS_MAX),
+  );
+  const elf = harness(sequences, 'summary');
+  const [qemu, ours] = await Promise.all([onQemu(elf), onOurs(elf)]);
+  assert.equal(qemu.length, BATCH * INPUTS + 2, 'a line a run, `end`, and the last newline');
+  const line = qemu.findIndex((hash, i) => hash !== ours[i]);
+  if (line < 0) return;
+  const first = Math.floor(line / INPUTS);
+  assert.fail(await explain(firstSeed + first, sequences[first]!));
+}
+
+test('random sequences end alike on our machine and on QEMU', {
+  skip: qemuMissing(),
+}, async (t) => {
+  const seed = Number(process.env.GODWIT_TEST_SEED ?? 1);
+  const count = Number(process.env.GODWIT_TEST_SEQUENCES ?? 2 * BATCH);
+  t.diagnostic(`seeds from ${seed}`);
+  for (let done = 0; done < count; done += BATCH) await compareFrom(seed + done);
+});
