@@ -1,0 +1,102 @@
+/**
+ * The coordinator in one process: parts made and wired, nothing else.
+ *
+ *   store --> records --> agents, guests, migrations --> views, commands --> API server
+ *
+ * Agents bring news in this order, and each is finished before the next: proofs of death, what the
+ * guests are, what the migrations are. So a migration that is taken up finds the guests' records
+ * right, and nobody speaks for an incarnation that is known to be dead.
+ */
+
+import { Agents, type AgentsListener } from './agents.ts';
+import type { Server } from './api/server.ts';
+import { makeServer } from './api/server.ts';
+import type { FaultPoints } from './fault-points.ts';
+import { GuestCommands } from './guest-commands.ts';
+import { GuestViews } from './guest-views.ts';
+import { Guests } from './guests.ts';
+import type { Logger } from './log.ts';
+import { Migrations } from './migrations/migrations.ts';
+import { loadRecords, type Records } from './records.ts';
+import type { Store } from './store/store.ts';
+
+export interface CoordinatorOptions {
+  readonly store: Store;
+  readonly log: Logger;
+  readonly token?: string | undefined;
+  readonly faults?: FaultPoints | undefined;
+  /** A person asked for the end of the whole cluster, and all agents were told. */
+  readonly onShutdown: () => void;
+}
+
+/** How long `shutdown` waits for the agents; a guest is not saved, so there is little to do. */
+const SHUTDOWN_DEADLINE_MS = 5_000;
+
+export class Coordinator {
+  readonly server: Server;
+  readonly #records: Records;
+  readonly #agents: Agents;
+  readonly #guests: Guests;
+  readonly #migrations: Migrations;
+
+  private constructor(records: Records, { log, faults, token, onShutdown }: CoordinatorOptions) {
+    this.#records = records;
+    const agents = new Agents(records, log, this.#listener());
+    const guests = new Guests(records, agents, log);
+    const migrations = new Migrations(records, agents, guests, log, faults, (guest) => {
+      commands.stop(guest).catch((error: Error) => log.warn({ guest }, `stop: ${error.message}`));
+    });
+    const views = new GuestViews(guests, agents, migrations);
+    const commands = new GuestCommands({ records, agents, guests, migrations, views, log });
+    this.#agents = agents;
+    this.#guests = guests;
+    this.#migrations = migrations;
+    this.server = makeServer({
+      parts: { records, agents, guests, migrations, views, commands, log },
+      token,
+      log,
+      shutdown: () => this.#shutdown(onShutdown),
+    });
+  }
+
+  /** Reads the records and takes up what was open; the server does not listen yet. */
+  static async start(options: CoordinatorOptions): Promise<Coordinator> {
+    const coordinator = new Coordinator(await loadRecords(options.store), options);
+    coordinator.#migrations.takeUp();
+    return coordinator;
+  }
+
+  /** Ends this process's part; agents and guests go on. */
+  async close(): Promise<void> {
+    this.#migrations.close();
+    this.#guests.close();
+    this.#agents.close();
+    await this.server.close();
+    await this.#records.store.close();
+  }
+
+  async #shutdown(onShutdown: () => void): Promise<void> {
+    await this.#agents.shutdownAll(SHUTDOWN_DEADLINE_MS);
+    setImmediate(onShutdown);
+  }
+
+  #listener(): AgentsListener {
+    return {
+      died: async (death) => {
+        await this.#guests.died(death);
+        this.#migrations.died(death);
+      },
+      hello: async (live, guests, migrations) => {
+        this.#migrations.hello(live, guests, migrations);
+        await this.#guests.hello(live, guests);
+      },
+      reports: (live, guests) => this.#guests.reports(live, guests),
+      message: (live, message) =>
+        message.type === 'guestEvent'
+          ? this.#guests.event(live, message)
+          : this.#migrations.message(live, message),
+      holdsGuests: (host, incarnation) =>
+        this.#guests.holds(host, incarnation) || this.#migrations.involves(host, incarnation),
+    };
+  }
+}

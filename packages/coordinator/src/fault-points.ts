@@ -1,0 +1,41 @@
+/**
+ * Named places where the coordinator can be made to stand still, so that a test can kill it there.
+ *
+ * Only under `--test-faults`. A test writes a name into `fault-point` in the state directory; the
+ * step that carries it writes it into `at-step` and waits until `fault-point` holds something else.
+ * Names come from the core's table: `coordinator:EFFECT`, or `coordinator:PHASE:EFFECT` for that
+ * effect in one phase only. Files are the interface because a killed process needs no goodbye.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const POLL_MS = 5;
+
+export class FaultPoints {
+  readonly #armedPath: string;
+  readonly #reachedPath: string;
+
+  constructor(stateDir: string) {
+    this.#armedPath = join(stateDir, 'fault-point');
+    this.#reachedPath = join(stateDir, 'at-step');
+  }
+
+  /** Resolves at once unless a test asked for this step; then when the test lets it go. */
+  async at(phase: string, effect: string): Promise<void> {
+    const names = [`coordinator:${effect}`, `coordinator:${phase}:${effect}`];
+    const armed = this.#armed();
+    if (!names.includes(armed)) return;
+    writeFileSync(this.#reachedPath, armed);
+    await new Promise<void>((resolve) => {
+      const timer = setInterval(() => {
+        if (this.#armed() === armed) return;
+        clearInterval(timer);
+        resolve();
+      }, POLL_MS);
+    });
+  }
+
+  #armed(): string {
+    return existsSync(this.#armedPath) ? readFileSync(this.#armedPath, 'utf8').trim() : '';
+  }
+}
