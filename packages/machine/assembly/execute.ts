@@ -221,7 +221,8 @@ export function execute(count: u32): u32 {
   const hart = core.block;
   const reads = core.tlb + TLB_READ;
   const writes = core.tlb + TLB_WRITE;
-  let pc = load<u64>(hart, HART_PC);
+  // From a peer's state it could be odd, and an odd one would fetch past the end of its page.
+  let pc = load<u64>(hart, HART_PC) & ~1;
   let left = count;
   /** Instructions given up when the slice was cut short. */
   let cut: u32 = 0;

@@ -42,7 +42,7 @@ function waitFor(page: u32): void {
     atomic.wait<i32>(slot + HART_FAULT_STATE, FAULT_WAITING, WAIT_LIMIT_NS);
   }
   atomic.store<u32>(slot + HART_FAULT_STATE, FAULT_NONE);
-  noteStall((now() - since) / 1000);
+  if (isPresent(page)) noteStall((now() - since) / 1000);
   unpark();
 }
 

@@ -22,7 +22,7 @@ import {
   CONTROL_END, CONTROL_HARTS, CONTROL_RUN, CONTROL_STOP_AT, CONTROL_THROTTLE, END_NONE,
   END_STOP_AT, HART_INSTRUCTIONS, HART_SIZE, HARTS, RUN_GO,
 } from './memory-map.ts';
-import { now, obeyFlush, park, sleep, start, stop, unpark, WAIT_LIMIT_NS, wakeWord } from './park';
+import { now, obeyFlush, park, sleep, start, stop, unpark, wakeWord } from './park';
 import { endGuest } from './syscon';
 import { endWait, takeException, takeInterrupt } from './trap';
 
@@ -31,6 +31,9 @@ const SLICE_MAX: u64 = 32768;
 /** The throttle sleeps when so much is owed, so that a sleep is well above the cost of one. */
 const THROTTLE_OWED_NS: u64 = 1_000_000;
 const THROTTLE_MAX: u64 = 990;
+
+/** Longest sleep of an idle hart. Everything that concerns it rings its wake word, so this is for nobody. */
+const IDLE_LIMIT_NS: i64 = 100_000_000;
 
 let throttleSince: u64 = 0;
 let throttleOwedNs: u64 = 0;
@@ -51,7 +54,12 @@ function throttle(): void {
   throttleSince = at;
   if (throttleOwedNs < THROTTLE_OWED_NS) return;
   park();
-  while (goes() && now() - at < throttleOwedNs) sleep(wakeWord(), <i64>(throttleOwedNs + at - now()));
+  while (true) {
+    const seen = wakeWord();
+    const slept = now() - at;
+    if (!goes() || slept >= throttleOwedNs) break;
+    sleep(seen, min<i64>(<i64>(throttleOwedNs - slept), IDLE_LIMIT_NS));
+  }
   unpark();
   throttleOwedNs = 0;
   throttleSince = now();
@@ -62,11 +70,11 @@ function timerArmed(): bool {
   return (field(HART_MIE) & MIP_MTIP) != 0 && timerCompare() != NEVER;
 }
 
-/** How long until the timer fires, ns; WAIT_LIMIT_NS when it is further away or off. */
+/** How long until the timer fires, ns; IDLE_LIMIT_NS when it is further away or off. */
 function untilTimerNs(): i64 {
-  if (!timerArmed()) return WAIT_LIMIT_NS;
+  if (!timerArmed()) return IDLE_LIMIT_NS;
   const ticks = timerCompare() - guestTicks();
-  return ticks < <u64>WAIT_LIMIT_NS / NANOSECONDS_PER_TICK ? <i64>(ticks * NANOSECONDS_PER_TICK) : WAIT_LIMIT_NS;
+  return ticks < <u64>IDLE_LIMIT_NS / NANOSECONDS_PER_TICK ? <i64>(ticks * NANOSECONDS_PER_TICK) : IDLE_LIMIT_NS;
 }
 
 /** One wait of a hart in WFI. The wake word is read before the last look, so no wake is missed. */

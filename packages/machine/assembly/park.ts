@@ -20,7 +20,7 @@ import {
 
 export function now(): u64 { return <u64>hostNow(); }
 
-/** How long one wait inside wasm may last, ns: whoever forgets to notify costs this and no more. */
+/** How long a wait for another thread's short act may last, ns: a lost notify costs this and no more. */
 export const WAIT_LIMIT_NS: i64 = 10_000_000;
 
 /** Counts one up and wakes who waits for it. */
@@ -87,7 +87,7 @@ export function unpark(): void {
 
 /** Sleeps on this hart's wake word while it holds `seen`, at most so long. The hart must be parked. */
 export function sleep(seen: u32, limitNs: i64): void {
-  atomic.wait<i32>(core.block + HART_WAKE, <i32>seen, min<i64>(limitNs, WAIT_LIMIT_NS));
+  atomic.wait<i32>(core.block + HART_WAKE, <i32>seen, limitNs);
 }
 
 export function wakeWord(): u32 { return atomic.load<u32>(core.block + HART_WAKE); }

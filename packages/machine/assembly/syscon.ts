@@ -3,7 +3,8 @@
  */
 import { DEVICES_LOCK, DEVICES_SYSCON } from './machine-map.ts';
 import {
-  CONTROL_BELL_DEVICE, CONTROL_END, CONTROL_END_CODE, END_NONE, END_POWER_OFF, END_REBOOT,
+  CONTROL_BELL_DEVICE, CONTROL_END, CONTROL_END_CODE, CONTROL_HARTS, END_NONE, END_POWER_OFF,
+  END_REBOOT, HART_SIZE, HART_WAKE, HARTS,
 } from './memory-map.ts';
 import { ring, WAIT_LIMIT_NS } from './park';
 
@@ -30,6 +31,8 @@ export function endGuest(end: u32, code: u32): void {
   }
   unlock();
   ring(CONTROL_BELL_DEVICE);
+  const harts = atomic.load<u32>(CONTROL_HARTS);
+  for (let hart: u32 = 0; hart < harts; hart++) ring(HARTS + <usize>hart * HART_SIZE + HART_WAKE);
 }
 
 export function readSyscon(): u64 { return atomic.load<u64>(DEVICES_SYSCON); }

@@ -85,7 +85,14 @@ export function loadElf(bytes: Uint8Array, guest: GuestMemory): LoadedElf {
   const entry = file.u64(24);
   checkInRam(entry, 2, guest);
   const symbols = readSymbols(file, ['tohost', 'fromhost']);
-  for (const address of symbols.values()) checkInRam(address, 8, guest);
+  for (const [name, address] of symbols) {
+    checkInRam(address, 8, guest);
+    if (address % 8n !== 0n) {
+      throw new MachineError('elf.wrong_class', {
+        reason: `its ${name} is not aligned to 8 bytes`,
+      });
+    }
+  }
 
   const log = new DirtyLog(guest);
   for (const segment of segments) place(file, segment, guest, log);

@@ -87,6 +87,8 @@ export interface MachineState {
 export const MACHINE_STATE_KIND = 'machine';
 export const MACHINE_STATE_VERSION = 1;
 const X_REGISTERS = 32;
+/** A console that prints a megabyte a second for 285 years. */
+const OFFSET_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 const RING_BYTES = own.CONSOLE_RING_SIZE;
 
 /** Stops the guest's clock at the moment its last hart stopped. Does nothing to a clock that stands. */
@@ -287,6 +289,8 @@ function checkState(guest: GuestMemory, state: MachineState): void {
   const { uart } = state;
   const streams = uart.outAcked <= uart.outWritten && uart.inTaken <= uart.inWritten;
   need('uart', streams, 'has offsets in the wrong order');
+  const lengths = uart.outWritten <= OFFSET_MAX && uart.inWritten <= OFFSET_MAX;
+  need('uart', lengths, 'has offsets no stream reaches');
   need('uart.output', uart.output.length === keptOutput(uart), 'has the wrong length');
   const waiting = uart.inWritten - uart.inTaken;
   need('uart.input', BigInt(uart.input.length) === waiting, 'has the wrong length');

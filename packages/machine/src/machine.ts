@@ -4,7 +4,7 @@
  * agent's vCPU thread -> [machine] -> assembly/hart.ts
  *
  *   thread   may                                            never
- *   vCPU     loadMachine, run (blocks), runMachine (blocks)  run a hart that another thread runs
+ *   vCPU     loadMachine, run (blocks)                      run a hart that another thread runs
  *   main     resetMachine, stopAtInstruction, while no hart runs   run with `waits`
  *
  * Each thread has an instance of its own: the module keeps nothing but wasm globals, so instances on the
@@ -15,7 +15,6 @@ import * as own from '../assembly/machine-map.ts';
 import * as map from '../assembly/memory-map.ts';
 import { MachineError } from './errors.ts';
 import { GuestMemory } from './guest-memory.ts';
-import { HartGate } from './hart-gate.ts';
 
 /** Why `run` came back. */
 export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting';
@@ -59,34 +58,6 @@ export function loadMachine(memory: WebAssembly.Memory): MachineInstance {
       throw new MachineError('hart.bad_transition', { hart, from, to: map.HART_RUNNING });
     },
   };
-}
-
-/**
- * The whole life of a vCPU thread of a machine guest: runs the hart whenever the guest may run, returns
- * when CONTROL_RUN becomes RUN_QUIT. A guest that ended by itself stays stopped until then.
- */
-export function runMachine(memory: WebAssembly.Memory, hart: number): void {
-  const guest = GuestMemory.adopt(memory);
-  const gate = new HartGate(guest, hart);
-  const machine = loadMachine(memory);
-  while (gate.waitForStart() === 'run') {
-    if (machine.run(hart, NO_LIMIT) !== 'stopped') waitForChange(guest, hart);
-  }
-}
-
-/** Blocks while there is nothing to run although CONTROL_RUN says "run": ended, or at its stop. */
-function waitForChange(guest: GuestMemory, hart: number): void {
-  const wake = guest.hartWord(hart, map.HART_WAKE);
-  for (;;) {
-    const rung = Atomics.load(guest.i32, wake);
-    if (guest.control(map.CONTROL_RUN) !== map.RUN_GO || !isHeldUp(guest, hart)) return;
-    Atomics.wait(guest.i32, wake, rung);
-  }
-}
-
-function isHeldUp(guest: GuestMemory, hart: number): boolean {
-  if (guest.control(map.CONTROL_END) !== map.END_NONE) return true;
-  return retiredInstructions(guest, hart) >= BigInt.asUintN(64, word(guest, map.CONTROL_STOP_AT));
 }
 
 /** Instructions a hart has retired. */
