@@ -7,6 +7,8 @@ import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:c
 import { once } from 'node:events';
 
 const QEMU = 'qemu-system-riscv64';
+/** A core of exactly RV64IMAC; the default one has extensions that make more encodings legal. */
+const CPU = 'sifive-e51';
 /** Far beyond what any of these programs needs; only a hang reaches it. */
 const READ_DEADLINE_MS = 60_000;
 
@@ -29,7 +31,7 @@ export class Qemu {
   #heard: () => void = () => {};
 
   constructor(elfPath: string, memoryMib: number) {
-    const machine = ['-machine', 'virt', '-m', `${memoryMib}M`, '-bios', 'none'];
+    const machine = ['-machine', 'virt', '-cpu', CPU, '-m', `${memoryMib}M`, '-bios', 'none'];
     const quiet = ['-display', 'none', '-serial', 'stdio', '-monitor', 'none'];
     this.#process = spawn(QEMU, [...machine, ...quiet, '-kernel', elfPath]);
     this.#ended = once(this.#process, 'exit');

@@ -356,6 +356,45 @@ const ILLEGAL = [
   0x0000702f, // AMO of width 7
 ];
 
+/**
+ * Major opcodes of which any encoding may be tried: arithmetic, AMO, FENCE, and those that belong to
+ * absent extensions. Their reserved encodings must be illegal, their ignored fields ignored.
+ */
+const MAJOR_OPCODES = [
+  0x13, 0x1b, 0x33, 0x3b, 0x2f, 0x0f, 0x0b, 0x2b, 0x5b, 0x7b, 0x57, 0x6b, 0x77, 0x43, 0x53, 0x07,
+] as const;
+
+function anyEncoding(random: Random): Group {
+  const opcode = random.pick(MAJOR_OPCODES);
+  const rd = destination(random);
+  // An AMO's address is aligned and in the window whatever its fields turn out to mean.
+  const base = written(random);
+  const offset = alignedOffset(random, 8);
+  // A lone SC may fail or succeed where an earlier LR of the same address went without one.
+  const drawn = random.word() & 0xfe007000;
+  const free = opcode === 0x2f && drawn >>> 27 === isa.SC ? drawn ^ 0x80000000 : drawn;
+  const word = (free | (source(random) << 20) | (base << 15) | (rd << 7) | opcode) >>> 0;
+  return plain(
+    `addi x${base}, x31, ${offset}; .word 0x${word.toString(16)}`,
+    isa.addi(base, WINDOW_BASE, offset),
+    word,
+  );
+}
+
+/** Any 16 bits that are no jump, branch, load or store, and do not write x31. */
+function anyShortEncoding(random: Random): Group {
+  for (;;) {
+    const half = random.word() & 0xffff;
+    const [quadrant, funct3, rd] = [half & 3, half >> 13, (half >> 7) & 31];
+    const isArithmetic =
+      (quadrant === 0 && (funct3 === 0 || funct3 === 4 || funct3 === 1 || funct3 === 5)) ||
+      (quadrant === 1 && funct3 <= 4) ||
+      (quadrant === 2 && (funct3 === 0 || (funct3 === 4 && (half & 0x7c) !== 0)));
+    if (!isArithmetic || rd === WINDOW_BASE) continue;
+    return plain(`.half 0x${half.toString(16)}`, half);
+  }
+}
+
 /** No device and no RAM there. */
 const NOWHERE_UPPER = 0x06000;
 
@@ -396,6 +435,8 @@ const KINDS: readonly (readonly [weight: number, make: (random: Random) => Group
   [1, fence],
   [2, loop],
   [2, selfModify],
+  [4, anyEncoding],
+  [3, anyShortEncoding],
 ];
 const DRAW = KINDS.flatMap(([weight, make]) => Array.from({ length: weight }, () => make));
 
