@@ -70,6 +70,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
   readonly #stop = new AbortController();
   /** Agents that hold or held the guest, and all others the coordinator named: address only. */
   readonly #addresses = new Set<string>();
+  /** Where an agent said that the guest went; asked first, once. */
+  #sentTo: string | undefined;
+  #hasNoConsole = false;
   #socket: WebSocket | undefined;
   #epoch = 0;
   #outputNext: number | undefined;
@@ -163,7 +166,7 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
       try {
         const message = decodeMessage(data, 'console', 'agent');
         if (message.type === 'consoleMoved') {
-          this.#addresses.add(message.address);
+          this.#sentTo = message.address;
           leave(`moved to ${message.host}`);
         } else if (message.type === 'consoleEnded') {
           this.#settleTaken(new GodwitError('guest.ended', { guest: this.guest }));
@@ -211,11 +214,12 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     let lastError: unknown;
     for (;;) {
       if (this.#stop.signal.aborted) throw new Error('the console was closed');
-      for (const url of await this.#candidates((error) => {
+      for await (const url of this.#candidates((error) => {
         lastError = error;
       })) {
         const attachment = await this.#attach(url);
         if (attachment !== undefined) return attachment;
+        if (this.#hasNoConsole) throw noConsole(this.guest);
       }
       if (performance.now() > endsAtMs) throw this.#gaveUp(lastError);
       await pause(waitMs, this.#stop.signal);
@@ -223,19 +227,34 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     }
   }
 
-  /** Where the guest may be, best guess first. @throws CommandError when it certainly has no console */
-  async #candidates(onError: (error: unknown) => void): Promise<string[]> {
-    const remembered = [...this.#addresses].reverse().map(consoleUrl);
+  /**
+   * Where the guest may be, best guess first: where its last owner sent us, where the coordinator
+   * believes it to be, then every agent there is, the latest owner first.
+   * @throws CommandError when the guest certainly has no console any more
+   */
+  async *#candidates(onError: (error: unknown) => void): AsyncGenerator<string> {
+    const sentTo = this.#sentTo;
+    this.#sentTo = undefined;
+    if (sentTo !== undefined) yield consoleUrl(sentTo);
+    let named: string | undefined;
     try {
       const { url } = await this.#api.consoleAddress(this.guest, FIND_DEADLINE_MS);
-      this.#addresses.add(new URL(url).host);
-      return [url, ...remembered.filter((other) => other !== url)];
+      named = url;
+      yield url;
     } catch (error) {
       const exit = (error as { exit?: number }).exit;
       if (exit !== EXIT.unreachable && exit !== EXIT.timedOut) throw error;
       onError(error);
-      return remembered;
     }
+    for (const address of [...this.#addresses].reverse()) {
+      if (consoleUrl(address) !== named) yield consoleUrl(address);
+    }
+  }
+
+  /** The last one remembered is asked first. */
+  #remember(address: string): void {
+    this.#addresses.delete(address);
+    this.#addresses.add(address);
   }
 
   /** @returns nothing unless this agent owns the guest under an epoch not older than ours */
@@ -246,7 +265,8 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
       perMessageDeflate: false,
     });
     return new Promise((resolve) => {
-      const refuse = () => {
+      const refuse = (_code?: unknown, reason?: Buffer) => {
+        if (reason?.toString() === 'guest.bad_spec') this.#hasNoConsole = true;
         clearTimeout(deadline);
         socket.removeAllListeners();
         socket.on('error', () => {}); // Terminating an unfinished handshake reports one more.
@@ -271,12 +291,16 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
       socket.once('message', (data: Buffer) => {
         try {
           const message = decodeMessage(data, 'console', 'agent');
-          if (message.type === 'consoleMoved') this.#addresses.add(message.address);
-          if (message.type !== 'consoleAttached' || message.epoch < this.#epoch) return refuse();
+          if (message.type === 'consoleMoved') this.#sentTo = message.address;
+          const isOver = message.type === 'consoleEnded';
+          const isHere = message.type === 'consoleAttached' && message.epoch >= this.#epoch;
+          if (!isOver && !isHere) return refuse();
           clearTimeout(deadline);
           socket.removeAllListeners();
-          this.#onAttached(message, url);
-          resolve(this.#serve(socket));
+          if (isHere) this.#onAttached(message, url);
+          const attachment = this.#serve(socket);
+          if (isOver) socket.emit('message', data);
+          resolve(attachment);
         } catch {
           refuse();
         }
@@ -300,7 +324,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
   /** For the day the coordinator is down: any host may be the next owner. */
   async #rememberHosts(): Promise<void> {
     try {
-      for (const host of await this.#api.hosts()) this.#addresses.add(host.address);
+      for (const { address } of await this.#api.hosts()) {
+        if (!this.#addresses.has(address)) this.#addresses.add(address);
+      }
     } catch {
       // Then only the current owner is known; consoleMoved names its successor.
     }
@@ -315,7 +341,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     this.#onTaken();
     this.#skipTo(message.outputOffset);
     this.#acknowledged = Math.min(this.#acknowledged, this.#outputNext ?? 0);
-    this.emit('attached', new URL(url).host, message.epoch);
+    const address = new URL(url).host;
+    this.#remember(address);
+    this.emit('attached', address, message.epoch);
   }
 
   #onMessage(message: Message): void {
@@ -379,4 +407,13 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
 /** Address of an agent's control server -> its console. */
 function consoleUrl(address: string): string {
   return `ws://${address}/v1/console`;
+}
+
+function noConsole(guest: string): CommandError {
+  return new CommandError({
+    code: 'guest.bad_spec',
+    exit: EXIT.usage,
+    message: `guest ${guest} has no console`,
+    hint: 'a workload only dirties memory; godwit guest show it',
+  });
 }

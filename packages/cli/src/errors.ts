@@ -33,6 +33,17 @@ export class CommandError extends Error {
     this.exit = what.exit;
     this.hint = what.hint;
   }
+
+  /** Anything thrown, as something that can be printed. */
+  static from(thrown: unknown): CommandError {
+    if (thrown instanceof CommandError) return thrown;
+    if (thrown instanceof GodwitError) {
+      const { code, exit, message, hint } = thrown;
+      return new CommandError({ code, exit, message, hint }, { cause: thrown });
+    }
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new CommandError({ code: 'internal', exit: EXIT.failed, message }, { cause: thrown });
+  }
 }
 
 /** What was typed makes no sense; nothing was asked of anybody. */
@@ -53,15 +64,4 @@ export function errnoText(code: string | undefined): string {
     ETIMEDOUT: 'no answer',
   };
   return (code !== undefined && known[code]) || code || 'unknown reason';
-}
-
-/** Anything thrown, as something that can be printed. */
-export function asCommandError(thrown: unknown): CommandError {
-  if (thrown instanceof CommandError) return thrown;
-  if (thrown instanceof GodwitError) {
-    const { code, exit, message, hint } = thrown;
-    return new CommandError({ code, exit, message, hint }, { cause: thrown });
-  }
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new CommandError({ code: 'internal', exit: EXIT.failed, message }, { cause: thrown });
 }

@@ -13,7 +13,7 @@ import { addGuestCommands } from './commands/guest.ts';
 import { addHostCommands } from './commands/host.ts';
 import { addMachineCommands } from './commands/machine.ts';
 import { addMigrationCommands } from './commands/migration.ts';
-import { asCommandError, type CommandError, EXIT, usageError } from './errors.ts';
+import { CommandError, EXIT, usageError } from './errors.ts';
 import type { Io } from './io.ts';
 import { printError } from './output.ts';
 
@@ -36,7 +36,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     return context.exit;
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok;
-    const error = thrown instanceof CommanderError ? fromCommander(thrown) : asCommandError(thrown);
+    const error =
+      thrown instanceof CommanderError ? fromCommander(thrown) : CommandError.from(thrown);
     if (error !== undefined) printError(io, error, argv.includes('--json'));
     return error?.exit ?? EXIT.usage;
   }

@@ -6,8 +6,9 @@
  * commands start without it.
  */
 import { readFile, stat } from 'node:fs/promises';
+import type { RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Context, does, group, leaf } from '../command.ts';
 import { CommandError, EXIT, errnoText } from '../errors.ts';
 import { countText } from '../format.ts';
@@ -17,12 +18,26 @@ import { jsonLine } from '../output.ts';
 interface RunOptions {
   memory: number;
   harts: number;
+  clock: 'host' | 'instructions';
   maxInstructions?: number;
   stopAt?: number;
   digest?: boolean;
   json?: boolean;
 }
 
+/** First word of the summary; the number after it is the exit code. */
+const ENDS: Readonly<Record<string, string>> = {
+  limit: 'gave up at --max-instructions, exit',
+  idle: 'every hart waits for ever, exit',
+  'stop-at': 'stopped at --stop-at, exit',
+  crash: 'the machine cannot go on, exit',
+};
+const HINTS: Readonly<Record<string, string>> = {
+  'elf.truncated': 'the file is not whole; copy or build it again',
+  'elf.wrong_class': 'build it for 64-bit RISC-V, statically linked',
+  'elf.outside_ram': 'give more --memory, or link it at 0x80000000',
+};
+const HINT_DEFAULT = 'godwit machine run --help';
 const MEMORY_DEFAULT = 64 * 1024 * 1024;
 
 export function addMachineCommands(program: Command, context: Context): void {
@@ -37,36 +52,63 @@ export function addMachineCommands(program: Command, context: Context): void {
     )
     .addOption(sizeOption('--memory <size>', 'guest memory', MEMORY_DEFAULT))
     .option('--harts <n>', 'hardware threads', parseCount(1, GUEST_HARTS_MAX), 1)
+    .addOption(
+      new Option('--clock <clock>', 'machine time: derived from instructions, or real')
+        .choices(['instructions', 'host'])
+        .default('instructions'),
+    )
     .option('--max-instructions <n>', 'give up after so many instructions', parseInstructions)
     .option('--stop-at <n>', 'stop at exactly this instruction', parseInstructions)
     .option('--digest', 'print a digest of memory and machine state at the end')
     .option('--json', 'print {"exit","instructions","mips","digest"}');
   does<RunOptions>(context, command, async ({ io, args, options }) => {
-    const elf = await readElf(args[0]!);
-    const { runElf } = await import('@godwit/machine');
-    const result = await runElf({
+    const result = await runFile(args[0]!, options, (bytes) =>
+      options.json ? io.err(bytes) : io.out(bytes),
+    );
+    const { exit, mips, digest } = result;
+    const instructions = Number(result.instructions);
+    if (options.json) {
+      io.out(jsonLine({ exit, instructions, mips, ...(digest !== undefined && { digest }) }));
+    } else {
+      const count = `${countText(instructions)} instructions`;
+      io.err(`${ENDS[result.end] ?? result.end} ${exit}  ${count}  ${mips.toFixed(1)} MIPS\n`);
+      if (digest !== undefined) io.err(`digest ${digest}\n`);
+    }
+    return shellExit(exit);
+  });
+}
+
+async function runFile(
+  path: string,
+  options: RunOptions,
+  onOutput: (bytes: Uint8Array) => void,
+): Promise<RunResult> {
+  const elf = await readElf(path);
+  const { runElf, MachineError } = await import('@godwit/machine');
+  try {
+    return runElf({
       elf,
       memoryBytes: options.memory,
       harts: options.harts,
-      ...(options.maxInstructions !== undefined && { maxInstructions: options.maxInstructions }),
-      ...(options.stopAt !== undefined && { stopAt: options.stopAt }),
+      clock: options.clock,
+      maxInstructions: options.maxInstructions,
+      stopAt: options.stopAt,
       digest: options.digest ?? false,
-      onOutput: (bytes: Uint8Array) => (options.json ? io.err(bytes) : io.out(bytes)),
+      onOutput,
     });
-    if (options.json) {
-      const { exit, instructions, mips, digest } = result;
-      io.out(
-        jsonLine({ exit, instructions: Number(instructions), mips, ...(digest && { digest }) }),
-      );
-    } else {
-      const mips = result.mips.toFixed(1);
-      io.err(
-        `exit ${result.exit}  ${countText(Number(result.instructions))} instructions  ${mips} MIPS\n`,
-      );
-      if (result.digest) io.err(`digest ${result.digest}\n`);
-    }
-    return result.exit;
-  });
+  } catch (error) {
+    if (!(error instanceof MachineError)) throw error;
+    const message = `${path}: ${error.message}`;
+    throw new CommandError(
+      { code: error.code, exit: EXIT.usage, message, hint: HINTS[error.code] ?? HINT_DEFAULT },
+      { cause: error },
+    );
+  }
+}
+
+/** A shell sees 8 bits: a failure must not become 0 there. */
+function shellExit(exit: number): number {
+  return exit > 255 ? exit & 0xff || EXIT.failed : exit;
 }
 
 /** @throws CommandError not found, or larger than a control message may carry */
