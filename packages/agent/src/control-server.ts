@@ -1,0 +1,134 @@
+/**
+ * The agent's control port: one HTTP server for peers' control links, consoles and a health check.
+ *
+ *   /v1/peer      WebSocket -> migrations   the first message carries the migration's capability
+ *   /v1/console   WebSocket -> consoles     with a cluster token: Authorization: Bearer, or ?token=
+ *   /healthz      GET, JSON
+ *
+ * Pages never pass here; each channel thread has a port of its own. What comes in is limited before
+ * it is read: message size, time to the first message (its receivers), silence (pings). A browser
+ * always says where its page came from, and a page of some web site has no business on a loopback
+ * port without a token, so a request with an Origin is refused then. Main thread only.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { CONTROL_MESSAGE_BYTES_MAX, GodwitError } from '@godwit/protocol';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { addressText, type ListenAddress } from './options.ts';
+
+/** A console whose machine vanished without a word is let go after two of these. */
+const PING_MS = 15_000;
+const HEADERS_DEADLINE_MS = 5_000;
+
+export interface ControlServerOptions {
+  readonly listen: ListenAddress;
+  readonly token: string | undefined;
+  onPeer(socket: WebSocket): void;
+  onConsole(socket: WebSocket): void;
+  health(): object;
+}
+
+export class ControlServer {
+  readonly #options: ControlServerOptions;
+  readonly #http: Server;
+  readonly #upgrades: WebSocketServer;
+  readonly #alive = new WeakSet<WebSocket>();
+  readonly #pings: NodeJS.Timeout;
+
+  private constructor(options: ControlServerOptions) {
+    this.#options = options;
+    this.#http = createServer({ headersTimeout: HEADERS_DEADLINE_MS }, (request, response) =>
+      this.#request(request, response),
+    );
+    this.#upgrades = new WebSocketServer({
+      noServer: true,
+      maxPayload: CONTROL_MESSAGE_BYTES_MAX,
+      perMessageDeflate: false,
+    });
+    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.#pings = setInterval(() => this.#ping(), PING_MS).unref();
+  }
+
+  /** @throws GodwitError `listen.in_use`, `listen.failed` */
+  static async listen(options: ControlServerOptions): Promise<ControlServer> {
+    const server = new ControlServer(options);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.#http.once('error', reject);
+        server.#http.listen(options.listen.port, options.listen.host, resolve);
+      });
+      return server;
+    } catch (cause) {
+      clearInterval(server.#pings);
+      const address = addressText(options.listen);
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === 'EADDRINUSE') throw new GodwitError('listen.in_use', { address }, { cause });
+      throw new GodwitError('listen.failed', { address, why: message }, { cause });
+    }
+  }
+
+  get port(): number {
+    return (this.#http.address() as AddressInfo).port;
+  }
+
+  /** Ends every connection; resolves when the port is free. */
+  async close(): Promise<void> {
+    clearInterval(this.#pings);
+    for (const socket of this.#upgrades.clients) socket.terminate();
+    const closed = new Promise((resolve) => this.#http.close(resolve));
+    this.#http.closeAllConnections();
+    await closed;
+  }
+
+  #request(request: IncomingMessage, response: ServerResponse): void {
+    const isHealth = request.method === 'GET' && request.url === '/healthz';
+    response.writeHead(isHealth ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(isHealth ? this.#options.health() : { error: 'no such path' }));
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const url = URL.parse(request.url ?? '', 'ws://agent');
+    const take = this.#taker(url, request);
+    if (typeof take === 'string') {
+      socket.end(`HTTP/1.1 ${take}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      return;
+    }
+    this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#alive.add(webSocket);
+      webSocket.on('pong', () => this.#alive.add(webSocket));
+      webSocket.on('message', () => this.#alive.add(webSocket));
+      take(webSocket);
+    });
+  }
+
+  /** Who takes the connection, or the status line of the refusal. */
+  #taker(url: URL | null, request: IncomingMessage): ((socket: WebSocket) => void) | string {
+    const { token } = this.#options;
+    if (token === undefined && request.headers.origin !== undefined) return '403 Forbidden';
+    if (url?.pathname === '/v1/peer') return (socket) => this.#options.onPeer(socket);
+    if (url?.pathname !== '/v1/console') return '404 Not Found';
+    if (token === undefined || isToken(token, url, request)) {
+      return (socket) => this.#options.onConsole(socket);
+    }
+    return '401 Unauthorized';
+  }
+
+  #ping(): void {
+    for (const socket of this.#upgrades.clients) {
+      // A paused socket is one whose guest stands still: its pong waits unread.
+      if (socket.isPaused) continue;
+      if (this.#alive.delete(socket)) socket.ping();
+      else socket.terminate();
+    }
+  }
+}
+
+/** In constant time, whatever the length. */
+function isToken(token: string, url: URL, request: IncomingMessage): boolean {
+  const bearer = request.headers.authorization?.replace(/^Bearer /i, '');
+  const given = bearer ?? url.searchParams.get('token') ?? '';
+  const hash = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(hash(given), hash(token));
+}

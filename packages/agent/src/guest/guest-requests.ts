@@ -1,0 +1,206 @@
+/**
+ * What the coordinator asks of this agent about guests at home: make, stop, remove, discard, audit,
+ * rate, quarantine.
+ *
+ *   coordinator link --request--> [guest requests] -> guest, pool, journal --done | failed--> link
+ *
+ * A request names guest and epoch; one that means another epoch is refused, because it was made from
+ * an older view of the world. A request that comes twice (the first answer was lost with its
+ * connection) is answered twice and carried out once. Under a lease, stop and remove are latched and
+ * answered when the migration is over. Main thread only.
+ */
+import { GodwitError, type Message } from '@godwit/protocol';
+import type { Agent } from '../agent.ts';
+import { wireError } from '../migration/wire-error.ts';
+import { Guest } from './guest.ts';
+import { auditGuest } from './guest-audit.ts';
+
+type Done = Omit<Message<'done'>, 'type' | 'request'>;
+
+export type GuestRequest = Message<
+  'createGuest' | 'stopGuest' | 'removeGuest' | 'discardGuest' | 'auditGuest' | 'setRate'
+>;
+
+export class GuestRequests {
+  readonly #agent: Agent;
+  /** Guests being made: the same request may come again before the first is done. */
+  readonly #creating = new Map<string, Promise<Guest>>();
+
+  constructor(agent: Agent) {
+    this.#agent = agent;
+  }
+
+  /** False: not one of these. */
+  onMessage(message: Message): boolean {
+    switch (message.type) {
+      case 'createGuest':
+      case 'stopGuest':
+      case 'removeGuest':
+      case 'discardGuest':
+      case 'auditGuest':
+      case 'setRate':
+        void this.#answer(message);
+        return true;
+      case 'quarantine':
+        void this.#quarantine(message);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  async #answer(message: GuestRequest): Promise<void> {
+    const { link, log } = this.#agent;
+    const { request } = message;
+    try {
+      link.send({ type: 'done', request, ...(await this.#carryOut(message)) });
+    } catch (thrown) {
+      const error = GodwitError.from(thrown);
+      log.warn({ request: message.type, code: error.code, err: error.cause }, error.message);
+      link.send({ type: 'failed', request, error: wireError(error) });
+    }
+    this.#agent.changed();
+  }
+
+  #carryOut(message: GuestRequest): Promise<Done> | Done {
+    switch (message.type) {
+      case 'createGuest':
+        return this.#create(message);
+      case 'stopGuest':
+        return this.#afterLease(message, 'stop', (guest) => this.#stop(guest));
+      case 'removeGuest':
+        return this.#afterLease(message, 'remove', (guest) => this.#remove(guest));
+      case 'discardGuest':
+        return this.#discard(message);
+      case 'auditGuest':
+        return this.#audit(message);
+      case 'setRate':
+        return this.#setRate(message);
+    }
+  }
+
+  async #create(message: Message<'createGuest'>): Promise<Done> {
+    const { spec, epoch, elf } = message;
+    const { guests, pool, log, host, journal } = this.#agent;
+    const held = guests.get(spec.name);
+    if (held !== undefined) {
+      if (held.epoch === epoch && held.state !== 'incoming') return { guest: held.report() };
+      throw new GodwitError('guest.exists', { guest: spec.name, host });
+    }
+    let making = this.#creating.get(spec.name);
+    if (making === undefined) {
+      making = Guest.create({ spec, epoch, elf, pool, log });
+      this.#creating.set(spec.name, making);
+      const forget = () => this.#creating.delete(spec.name);
+      making.then(forget, forget);
+      const guest = await making;
+      journal.owned(spec.name, epoch);
+      guests.set(spec.name, guest);
+      guest.start();
+      log.info({ guest: spec.name, epoch }, 'guest made');
+      return { guest: guest.report() };
+    }
+    return { guest: (await making).report() };
+  }
+
+  /** The guest the request means. @throws GodwitError `guest.not_found`, `request.invalid` */
+  #meant({ guest: name, epoch }: { guest: string; epoch: number }): Guest {
+    const { guests } = this.#agent;
+    const guest = guests.get(name);
+    if (guest === undefined) {
+      throw new GodwitError('guest.not_found', { guest: name, known: guests.known });
+    }
+    if (guest.epoch !== epoch) {
+      const why = `guest ${name} is here under epoch ${guest.epoch}, the request is for ${epoch}`;
+      throw new GodwitError('request.invalid', { why });
+    }
+    return guest;
+  }
+
+  /** Now, or when the migration that holds the guest has left it here. */
+  #afterLease(
+    message: Message<'stopGuest' | 'removeGuest'>,
+    what: 'stop' | 'remove',
+    carryOut: (guest: Guest) => Promise<Done>,
+  ): Promise<Done> {
+    const guest = this.#meant(message);
+    const { lease } = guest;
+    if (lease === undefined) return carryOut(guest);
+    const { promise, resolve, reject } = Promise.withResolvers<Done>();
+    guest.latch({
+      what,
+      carryOut: () => carryOut(guest).then(resolve, reject),
+      gone: () => reject(new GodwitError('guest.busy', { guest: guest.name, migration: lease })),
+    });
+    return promise;
+  }
+
+  async #stop(guest: Guest): Promise<Done> {
+    if (guest.state === 'running') {
+      try {
+        await guest.stopHarts();
+        guest.state = 'stopped';
+      } catch (error) {
+        // It was quicker: what was wanted is so, and its own end has been reported.
+        if (!(error instanceof GodwitError) || error.code !== 'guest.ended') throw error;
+      }
+    }
+    return { guest: guest.report() };
+  }
+
+  async #remove(guest: Guest): Promise<Done> {
+    const { guests, host, consoles, journal } = this.#agent;
+    const { name, epoch, state } = guest;
+    if (state === 'running') throw new GodwitError('guest.running', { guest: name, host });
+    guests.delete(name);
+    consoles.ended(guest, 'removed', 0);
+    await guest.release();
+    journal.gone(name, epoch);
+    return {};
+  }
+
+  /** A person gives up frozen pages or a stale image: of a migration's, it decides; else at once. */
+  async #discard({ guest: name, epoch }: Message<'discardGuest'>): Promise<Done> {
+    const { guests, migrations, host } = this.#agent;
+    if (migrations.discard(name)) return {};
+    const guest = guests.get(name);
+    if (guest === undefined || guest.epoch > epoch) {
+      throw new GodwitError('guest.not_found', { guest: name, known: guests.known });
+    }
+    if (guest.state === 'running') throw new GodwitError('guest.running', { guest: name, host });
+    guest.mustBeFree();
+    return this.#remove(guest);
+  }
+
+  async #audit(message: Message<'auditGuest'>): Promise<Done> {
+    const audit = await auditGuest(this.#meant(message), message.witnessWrites);
+    return { audit };
+  }
+
+  #setRate(message: Message<'setRate'>): Done {
+    const guest = this.#meant(message);
+    guest.setRate(message.rateMiBps);
+    return { guest: guest.report() };
+  }
+
+  /** Another host owns the guest under a newer epoch: this image must never run again. */
+  async #quarantine(message: Message<'quarantine'>): Promise<void> {
+    const { guests, log, journal } = this.#agent;
+    const guest = guests.get(message.guest);
+    if (guest === undefined || guest.epoch !== message.epoch) return;
+    if (guest.lease !== undefined) {
+      // Its core knows more of this guest than an inventory does, and asks for itself.
+      log.warn({ guest: guest.name, migration: guest.lease }, 'not quarantined: in a migration');
+      return;
+    }
+    log.error({ guest: guest.name, owner: message.ownerHost }, 'quarantined: an older epoch');
+    const wasRunning = guest.state === 'running';
+    guest.state = 'lost';
+    if (wasRunning) {
+      await guest.stopHarts().catch((error) => log.error({ err: error }, 'harts do not stop'));
+    }
+    guest.state = 'lost';
+    journal.gone(guest.name, guest.epoch);
+    this.#agent.changed();
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Room for guests on this host: who has reserved how much, and memories of guests that left.
+ *
+ *   create, reservation -> [memory pool] -> guest -> (threads ended, sockets closed) -> [memory pool]
+ *
+ * Reservations add up: a migration that comes in holds its room from the offer on, before a byte of it
+ * is touched. A memory that comes back is kept for the next guest of its size, because Node
+ * returns a dropped shared memory only in a garbage collection after the last thread that saw it
+ * ended: twelve guests of 256 MiB in a row would leave 3 GiB resident. Idle memories are bounded by the
+ * room that nobody reserved, are dropped with an explicit collection after a while, and are reported.
+ *
+ * Main thread only. What lies in a reused memory is another guest's: `fresh` says whether the caller
+ * must wipe it.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { GuestMemory } from '@godwit/machine';
+import { GodwitError } from '@godwit/protocol';
+import { asGodwitError } from './machine-errors.ts';
+
+/** How long a memory waits for another guest of its size: longer than a pause between two moves. */
+const IDLE_MS = 30_000;
+
+export interface PooledMemory {
+  readonly memory: GuestMemory;
+  /** All bytes of RAM are zero. */
+  readonly fresh: boolean;
+}
+
+interface Idle {
+  readonly memory: GuestMemory;
+  readonly sinceMs: number;
+}
+
+export class MemoryPool {
+  readonly capacityBytes: number;
+  readonly #host: string;
+  readonly #reserved = new Map<string, number>();
+  #idle: Idle[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(host: string, capacityBytes: number) {
+    this.#host = host;
+    this.capacityBytes = capacityBytes;
+  }
+
+  /** Bytes of RAM promised to guests. */
+  get reservedBytes(): number {
+    return [...this.#reserved.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  get freeBytes(): number {
+    return this.capacityBytes - this.reservedBytes;
+  }
+
+  /** Bytes of RAM held for guests to come. */
+  get idleBytes(): number {
+    return this.#idle.reduce((sum, { memory }) => sum + memory.ramBytes, 0);
+  }
+
+  /**
+   * Reserves room under the guest's name and gives a memory of that size.
+   *
+   * @throws GodwitError `host.no_room`, `guest.bad_spec` for a size or hart count no guest can have
+   */
+  take(guest: string, options: { ramBytes: number; harts: number }): PooledMemory {
+    const { ramBytes, harts } = options;
+    if (this.#reserved.has(guest))
+      throw new GodwitError('guest.exists', { guest, host: this.#host });
+    if (ramBytes > this.freeBytes) {
+      throw new GodwitError('host.no_room', {
+        host: this.#host,
+        neededBytes: ramBytes,
+        freeBytes: this.freeBytes,
+      });
+    }
+    const at = this.#idle.findIndex(({ memory }) => memory.ramBytes === ramBytes);
+    try {
+      const reused = at < 0 ? undefined : this.#idle.splice(at, 1)[0]!.memory.reset(harts);
+      if (reused === undefined) this.#shrinkIdle(this.freeBytes - ramBytes);
+      const memory = reused ?? GuestMemory.create({ ramBytes, harts });
+      this.#reserved.set(guest, ramBytes);
+      return { memory, fresh: reused === undefined };
+    } catch (error) {
+      throw asGodwitError(error);
+    }
+  }
+
+  /** Only when no thread runs on the memory and no socket reads from or writes to it. */
+  give(guest: string, memory: GuestMemory): void {
+    this.#reserved.delete(guest);
+    this.#idle.push({ memory, sinceMs: performance.now() });
+    this.#shrinkIdle(this.freeBytes);
+    this.#timer ??= setInterval(() => this.#dropOld(), IDLE_MS / 2).unref();
+  }
+
+  /** Drops what is idle. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#shrinkIdle(0);
+  }
+
+  #dropOld(): void {
+    const before = this.#idle.length;
+    const nowMs = performance.now();
+    this.#idle = this.#idle.filter(({ sinceMs }) => nowMs - sinceMs < IDLE_MS);
+    if (this.#idle.length < before) collectGarbage();
+    if (this.#idle.length > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Drops the oldest until at most so many bytes are idle. */
+  #shrinkIdle(bytesMax: number): void {
+    const before = this.#idle.length;
+    while (this.#idle.length > 0 && this.idleBytes > bytesMax) this.#idle.shift();
+    if (this.#idle.length < before) collectGarbage();
+  }
+}
+
+let collect: (() => void) | undefined;
+
+/** A full collection, now: tens of milliseconds on the main thread, so never in a blackout. */
+export function collectGarbage(): void {
+  if (collect === undefined) {
+    setFlagsFromString('--expose-gc');
+    collect = runInNewContext('gc') as () => void;
+  }
+  collect();
+}
