@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { guestImagePath } from '@godwit/machine';
 import type { AuditResult, Host, Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
+import { randomBelow } from './random.ts';
 
 const WARM_UP_MOVES = 20;
 const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
@@ -24,17 +25,6 @@ export interface SoakResult {
   rssGrowthMiB: number;
   descriptorGrowth: number;
   poolMiB: number;
-}
-
-/** xorshift32: the same seed gives the same moves. */
-function random(seed: number): (below: number) => number {
-  let state = seed >>> 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }
 
 export async function soak(
@@ -62,7 +52,7 @@ export async function soak(
       workload,
       host: 'b',
     });
-    const next = random(seed);
+    const next = randomBelow(seed);
     let before = usage(cluster);
     for (let move = 0; move < moves; move++) {
       const error = await oneMove(cluster, move, next, say);

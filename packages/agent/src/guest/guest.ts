@@ -97,6 +97,7 @@ export class Guest extends EventEmitter<GuestEvents> {
   #lease: string | undefined;
   #latched: Latched[] = [];
   #noting: Promise<void> | undefined;
+  #whole: Promise<void> = Promise.resolve();
   #released: Promise<void> | undefined;
 
   private constructor(make: MakeGuest, memory: GuestMemory, fresh: boolean, state: Guest['state']) {
@@ -185,6 +186,14 @@ export class Guest extends EventEmitter<GuestEvents> {
   }
 
   // ------------------------------------------------------------------- running and standing
+
+  /**
+   * Pages are still to come (post-copy). A guest that ends by itself meanwhile ends once its image is
+   * whole: its digest speaks of all of it, and the source's pages are wanted until then.
+   */
+  wholeAfter(pages: Promise<void>): void {
+    this.#whole = pages;
+  }
 
   /** Lets the harts run; a store and a wake. */
   start(): void {
@@ -382,6 +391,7 @@ export class Guest extends EventEmitter<GuestEvents> {
   async #nameEnd(): Promise<void> {
     this.#takesInput = false;
     await stopHarts(this.memory);
+    await this.#whole;
     const { end, code } = guestEnd(this.memory)!;
     const digest =
       end === 'stop-at' ? (await runMemoryTask(this.memory, { kind: 'digest' }))[0] : undefined;

@@ -7,9 +7,16 @@
  * the most exact one (NTP's clock filter, RFC 5905 section 10): its error is at most half of it.
  */
 
+const BASE_NS = process.hrtime.bigint();
+
 /** Nanoseconds since this process started, monotonic. */
 export function nowNs(): number {
-  return Math.round(performance.now() * 1e6);
+  return fromHrtime(process.hrtime.bigint());
+}
+
+/** A reading of `process.hrtime.bigint()` (a hart's stamp) on this clock. */
+export function fromHrtime(ns: bigint): number {
+  return Math.max(0, Number(ns - BASE_NS));
 }
 
 export class ClockOffset {

@@ -59,9 +59,10 @@ export class PeerLink {
   readonly #clock: ClockOffset;
   readonly #timer: NodeJS.Timeout;
   #events: PeerLinkEvents | undefined;
-  #early: PeerMessage[] = [];
+  readonly #early: PeerMessage[] = [];
+  #lostWhy: string | undefined;
   #heardAt = performance.now();
-  #pingsLeft = PINGS_AT_START;
+  #pingsLeft = 0;
   #closed = false;
 
   /**
@@ -78,15 +79,24 @@ export class PeerLink {
     socket.on('close', (code) => this.#end(`closed by the peer (${code})`));
     socket.on('error', (error) => this.#end(error.message));
     this.#timer = setInterval(() => this.#beat(), HEARTBEAT_MS);
+  }
+
+  /** Compares the clocks at once, by a few pings in a row; after the hello, which comes first. */
+  compareClocks(): void {
+    this.#pingsLeft = PINGS_AT_START;
     this.#ping();
   }
 
-  /** Messages that came before are delivered now, in order. */
+  /** What came before is delivered now, in order. */
   listen(events: PeerLinkEvents): void {
     this.#events = events;
-    const early = this.#early;
-    this.#early = [];
-    for (const message of early) events.message(message);
+    for (const message of this.#early.splice(0)) events.message(message);
+    if (this.#lostWhy !== undefined) events.lost(this.#lostWhy);
+  }
+
+  /** Keeps what comes for the next listener, so that nothing falls between two of them. */
+  hold(): void {
+    this.#events = undefined;
   }
 
   get open(): boolean {
@@ -152,6 +162,7 @@ export class PeerLink {
     this.#closed = true;
     clearInterval(this.#timer);
     this.#socket.terminate();
+    this.#lostWhy = why;
     this.#events?.lost(why);
   }
 }

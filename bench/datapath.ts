@@ -1,0 +1,167 @@
+/**
+ * The data path alone: how fast do page channels move an idle guest, and at what cost?
+ *
+ *   node bench/datapath.ts [--channels 1,2] [--memory MIB] [--moves N] [--json]
+ *
+ * Two processes: this one is the source, its child the target. The guest is idle and incompressible,
+ * its target memory touched beforehand. Each sample moves the guest N times in successive rounds; samples
+ * of the channel counts and of iperf3 (as many processes as channels) alternate. CPU is user and system
+ * time of both ends. The last line with --json: {"godwit":[...],"iperf3":[...]}.
+ */
+import { type ChildProcess, execFile, fork } from 'node:child_process';
+import { randomBytes, randomFillSync } from 'node:crypto';
+import { once } from 'node:events';
+import { parseArgs, promisify } from 'node:util';
+import { RegionTable } from '../packages/agent/src/channel/regions.ts';
+import { SourceChannels } from '../packages/agent/src/source/source-channels.ts';
+import { TargetChannels } from '../packages/agent/src/target/target-channels.ts';
+import { GuestMemory, makeBitmap } from '../packages/machine/src/mod.ts';
+
+const MIB = 1048576;
+const IPERF_PORT = 5311;
+
+interface Sample {
+  readonly gbps: number;
+  readonly cpuPerGB: number;
+}
+
+interface ToTarget {
+  readonly open?: {
+    migration: string;
+    capability: string;
+    pagePorts: number[];
+    faultsPort: number;
+  };
+  readonly close?: true;
+}
+
+const { values } = parseArgs({
+  options: {
+    channels: { type: 'string', default: '1,2' },
+    memory: { type: 'string', default: '512' },
+    moves: { type: 'string', default: '8' },
+    samples: { type: 'string', default: '3' },
+    json: { type: 'boolean', default: false },
+    target: { type: 'boolean', default: false },
+  },
+});
+const ramBytes = Number(values.memory) * MIB;
+
+if (values.target) runTarget();
+else await runSource();
+
+/** The child: lands whatever comes and reports its CPU time. */
+function runTarget(): void {
+  const memory = GuestMemory.create({ ramBytes, harts: 1 });
+  memory.ram().fill(0xa5);
+  const regions = new RegionTable();
+  const { rkey } = regions.registerRegion({ firstPage: 0, pages: memory.pages, access: 'write' });
+  let channels: TargetChannels | undefined;
+  let before = process.cpuUsage();
+  process.on('message', async (message: ToTarget) => {
+    if (message.open) {
+      const options = { ...message.open, memory, regions, host: '127.0.0.1' };
+      channels = await TargetChannels.open(options);
+      before = process.cpuUsage();
+      process.send?.({ rkey });
+    } else {
+      const used = process.cpuUsage(before);
+      await channels?.close();
+      process.send?.({ cpuS: (used.user + used.system) / 1e6 });
+    }
+  });
+}
+
+async function runSource(): Promise<void> {
+  const memory = GuestMemory.create({ ramBytes, harts: 1 });
+  for (let at = 0; at < ramBytes; at += MIB) randomFillSync(memory.ram().subarray(at, at + MIB));
+  const child = fork(new URL(import.meta.url), ['--target', '--memory', values.memory]);
+  const counts = values.channels.split(',').map(Number);
+  const ours = new Map<number, Sample[]>(counts.map((count) => [count, []]));
+  const theirs = new Map<number, Sample[]>(counts.map((count) => [count, []]));
+  for (let sample = 0; sample < Number(values.samples); sample++) {
+    for (const count of counts) {
+      ours.get(count)?.push(await move(memory, child, count));
+      theirs.get(count)?.push(await iperf3(count));
+    }
+  }
+  child.disconnect();
+  const godwit = counts.map((channels) => ({ channels, ...median(ours.get(channels) ?? []) }));
+  const iperf = counts.map((streams) => ({ streams, ...median(theirs.get(streams) ?? []) }));
+  for (const row of godwit) console.log(`godwit  ${row.channels} channels  ${figures(row)}`);
+  for (const row of iperf) console.log(`iperf3  ${row.streams} streams   ${figures(row)}`);
+  if (values.json) console.log(JSON.stringify({ godwit, iperf3: iperf }));
+  process.exit(0);
+}
+
+async function move(memory: GuestMemory, child: ChildProcess, channels: number): Promise<Sample> {
+  const migration = randomBytes(8).toString('hex');
+  const capability = randomBytes(32).toString('hex');
+  const source = await SourceChannels.open({
+    memory,
+    migration,
+    capability,
+    channels,
+    listenHost: '127.0.0.1',
+    ports: null,
+    maxBandwidthBytes: 0,
+  });
+  child.send({ open: { migration, capability, pagePorts: source.pagePorts } });
+  const [{ rkey }] = (await once(child, 'message')) as [{ rkey: number }];
+  await source.attached(5000);
+  const all = makeBitmap(memory.pages).fill(0xffffffff);
+  const before = process.cpuUsage();
+  const startedMs = performance.now();
+  for (let round = 0; round < Number(values.moves); round++) {
+    await source.sendRound(round, all, rkey);
+  }
+  const seconds = (performance.now() - startedMs) / 1000;
+  const used = process.cpuUsage(before);
+  child.send({ close: true });
+  const [{ cpuS }] = (await once(child, 'message')) as [{ cpuS: number }];
+  await source.close();
+  const gb = (ramBytes * Number(values.moves)) / 1e9;
+  return { gbps: gb / seconds, cpuPerGB: (cpuS + (used.user + used.system) / 1e6) / gb };
+}
+
+/** As many iperf3 pairs as streams, each of one stream, for two seconds. */
+async function iperf3(streams: number): Promise<Sample> {
+  const run = promisify(execFile);
+  const reports = Array.from({ length: streams }, async (_, i) => {
+    const port = String(IPERF_PORT + i);
+    const server = run('iperf3', ['-s', '-1', '-p', port, '-B', '127.0.0.1', '-J']);
+    await listening(Number(port));
+    const client = await run('iperf3', ['-c', '127.0.0.1', '-p', port, '-t', '2', '-J']);
+    await server;
+    return JSON.parse(client.stdout).end;
+  });
+  let [bytes, seconds, cpuS] = [0, 0, 0];
+  for (const end of await Promise.all(reports)) {
+    bytes += end.sum_received.bytes;
+    seconds = Math.max(seconds, end.sum_received.seconds);
+    const percent = end.cpu_utilization_percent;
+    cpuS += ((percent.host_total + percent.remote_total) / 100) * end.sum_received.seconds;
+  }
+  return { gbps: bytes / seconds / 1e9, cpuPerGB: cpuS / (bytes / 1e9) };
+}
+
+/** Waits until a port is taken. A probe would end iperf3's only session, so /proc is asked. */
+async function listening(port: number): Promise<void> {
+  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`;
+  const { readFile } = await import('node:fs/promises');
+  for (let tries = 0; tries < 200; tries++) {
+    if ((await readFile('/proc/net/tcp', 'utf8')).includes(hex)) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`iperf3 does not listen on ${port}`);
+}
+
+function median(samples: Sample[]): Sample {
+  const middle = (pick: (sample: Sample) => number) =>
+    samples.map(pick).sort((a, b) => a - b)[samples.length >> 1] ?? 0;
+  return { gbps: middle((s) => s.gbps), cpuPerGB: middle((s) => s.cpuPerGB) };
+}
+
+function figures(sample: Sample): string {
+  return `${sample.gbps.toFixed(2)} GB/s  ${sample.cpuPerGB.toFixed(2)} CPU s/GB`;
+}

@@ -1,0 +1,89 @@
+/**
+ * The oracle of rule 3: a guest that moved has exactly the memory it would have had if it had
+ * stayed.
+ *
+ * `churn` runs by the instruction clock and is stopped at exactly instruction N, once unmoved and
+ * then under random schedules of moves in all modes; SHA-256 of RAM and machine state must be the
+ * same every time. Real agents, real sockets; the target's memory is filled with 0xA5 first.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { guestImagePath } from '@godwit/machine';
+import type { Mode } from '@godwit/protocol';
+import { Cluster } from '../cluster.ts';
+import { randomBelow } from '../random.ts';
+
+const SCHEDULES = 50;
+const STOP_AT = 60_000_000;
+const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
+const SEED = Number(process.env.GODWIT_TEST_SEED ?? Date.now() % 1_000_000);
+
+let cluster: Cluster;
+const elf = readFileSync(guestImagePath('churn')).toString('base64');
+
+before(async () => {
+  cluster = await Cluster.start({ agents: 3, memory: '1GiB', env: { GODWIT_TEST_POISON: '1' } });
+});
+after(() => cluster?.close());
+
+/** Runs one guest to its end, moving it whenever `moves` says so. @returns digest, moves done */
+async function run(
+  name: string,
+  moves: number,
+  next: (below: number) => number,
+): Promise<{ digest: string; moved: number }> {
+  await cluster.createGuest({
+    name,
+    kind: 'machine',
+    memoryBytes: 16 * 2 ** 20,
+    image: 'churn',
+    elf,
+    clock: 'instructions',
+    stopAt: STOP_AT,
+    host: 'a',
+  });
+  let moved = 0;
+  for (let move = 0; move < moves; move++) {
+    await new Promise((resolve) => setTimeout(resolve, next(60)));
+    const { host, state } = await cluster.guest(name);
+    if (state !== 'running') break;
+    const to = [...cluster.hosts.keys()].filter((other) => other !== host)[next(2)] as string;
+    try {
+      const ended = await cluster.migrate({
+        guest: name,
+        to,
+        mode: MODES[next(3)] as Mode,
+        channels: 1,
+      });
+      if (ended.state === 'completed') moved += 1;
+      else assert.equal(ended.error?.code, 'guest.ended', `${ended.id}: ${ended.error?.message}`);
+    } catch (error) {
+      // It may end between the look and the request.
+      assert.equal((error as { code?: string }).code, 'guest.not_running');
+    }
+  }
+  await cluster.until(
+    `${name} stops at ${STOP_AT}`,
+    async () => (await cluster.guest(name)).digest !== undefined,
+    60_000,
+  );
+  const { digest, instructions } = await cluster.guest(name);
+  assert.equal(instructions, STOP_AT);
+  await cluster.request('DELETE', `/v1/guests/${name}`);
+  return { digest: digest as string, moved };
+}
+
+test(`${SCHEDULES} random schedules of moves end with the digest of the run that never moved`, async (t) => {
+  t.diagnostic(`seed ${SEED}`);
+  const next = randomBelow(SEED);
+  const still = await run('still', 0, next);
+  let moved = 0;
+  for (let schedule = 0; schedule < SCHEDULES; schedule++) {
+    const result = await run(`s${schedule}`, 1 + next(2), next);
+    assert.equal(result.digest, still.digest, `schedule ${schedule} of seed ${SEED}`);
+    moved += result.moved;
+  }
+  t.diagnostic(`${moved} moves`);
+  assert.ok(moved >= SCHEDULES / 2, `only ${moved} moves came to their end before the guest did`);
+});

@@ -1,0 +1,182 @@
+/**
+ * All migrations this agent takes part in: makes a runner for each grant and brings messages to it.
+ *
+ *   coordinator link --grant, decision, verdict...--> [manager] --> SourceRunner | TargetRunner
+ *   control server   --peer socket, peerHello-------> [manager] --> TargetRunner
+ *
+ * A runner that has come to its end stays for a while without memory, because the coordinator may
+ * not have heard of it; it answers the peer and repeats its report after a reconnect.
+ */
+import {
+  CONNECT_DEADLINE_MS,
+  decodeMessage,
+  encodeMessage,
+  GodwitError,
+  type Message,
+  type MigrationReport,
+  PROTOCOL_VERSION,
+} from '@godwit/protocol';
+import type { WebSocket } from 'ws';
+import type { Agent } from '../agent.ts';
+import type { Guest } from '../guest/guest.ts';
+import { SourceRunner } from '../source/source-runner.ts';
+import { TargetRunner } from '../target/target-runner.ts';
+import { FaultPoints } from './fault-points.ts';
+import { wireError } from './wire-error.ts';
+
+/** How long a finished migration can still be asked about. */
+const REMEMBERED_MS = 600_000;
+
+type Runner = SourceRunner | TargetRunner;
+
+export class Migrations {
+  readonly #agent: Agent;
+  readonly #faults: FaultPoints | undefined;
+  readonly #runners = new Map<string, Runner>();
+
+  constructor(agent: Agent) {
+    this.#agent = agent;
+    this.#faults = agent.options.testFaults ? new FaultPoints(agent.options.stateDir) : undefined;
+    agent.link.on('up', () => this.#each((runner) => runner.coordinatorBack()));
+    agent.link.on('down', () => this.#each((runner) => runner.coordinatorLost()));
+  }
+
+  /** Open migrations, for the hello after a reconnect. */
+  reports(): MigrationReport[] {
+    return [...this.#runners.values()].map((runner) => runner.report());
+  }
+
+  /** A message of the coordinator about a migration. False: not one of ours. */
+  onMessage(message: Message): boolean {
+    if (message.type === 'grant') {
+      void this.#grant(message);
+      return true;
+    }
+    if (!('migration' in message) || typeof message.migration !== 'string') return false;
+    const runner = this.#runners.get(message.migration);
+    if (runner !== undefined) runner.onCoordinator(message);
+    else this.#unknown(message);
+    return true;
+  }
+
+  /** A peer dialled in: the first message must be a peerHello that fits a target runner. */
+  onPeerSocket(socket: WebSocket): void {
+    const deadline = setTimeout(() => socket.terminate(), CONNECT_DEADLINE_MS);
+    socket.on('error', () => socket.terminate());
+    socket.once('message', (data, isBinary) => {
+      clearTimeout(deadline);
+      try {
+        if (!isBinary) throw new GodwitError('wire.bad_frame', { why: 'text on a control link' });
+        this.#attach(socket, decodeMessage(data as Buffer, 'peer', 'source'));
+      } catch (thrown) {
+        const error = GodwitError.from(thrown);
+        this.#agent.log.warn({ code: error.code }, `peer turned away: ${error.message}`);
+        socket.close(1008, error.code);
+      }
+    });
+  }
+
+  /** The guest did something by itself while it is being moved. False: it is not. */
+  onGuestEnded(guest: Guest): boolean {
+    for (const runner of this.#runners.values()) {
+      if (runner.guestName === guest.name && runner.holds) {
+        runner.guestEnded();
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** A person gives up what is held here of this guest. False: nothing is held by a migration. */
+  discard(guest: string): boolean {
+    for (const runner of this.#runners.values()) {
+      if (runner.guestName === guest && runner.discard()) return true;
+    }
+    return false;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#runners.values()].map((runner) => runner.close()));
+    this.#runners.clear();
+  }
+
+  async #grant(grant: Message<'grant'>): Promise<void> {
+    const { request, migration } = grant;
+    try {
+      if (!this.#runners.has(migration)) {
+        const runner = this.#makeRunner(grant);
+        this.#runners.set(migration, runner);
+        runner.onFinal(() => setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref());
+      }
+      const runner = this.#runners.get(migration) as Runner;
+      const reservedMs = await runner.ready;
+      this.#agent.link.send({ type: 'done', request, reservedMs });
+    } catch (thrown) {
+      const error = GodwitError.from(thrown);
+      this.#agent.log.warn({ migration, code: error.code }, `grant not taken: ${error.message}`);
+      this.#agent.link.send({ type: 'failed', request, error: wireError(error) });
+    }
+  }
+
+  #makeRunner(grant: Message<'grant'>): Runner {
+    const name = grant.spec.name;
+    const guest = this.#agent.guests.get(name);
+    if (grant.role === 'target') {
+      if (guest !== undefined)
+        throw new GodwitError('guest.exists', { guest: name, host: this.#agent.host });
+      return new TargetRunner(this.#agent, grant, this.#faults);
+    }
+    if (guest === undefined) throw new GodwitError('guest.not_found', { guest: name, known: '' });
+    if (guest.epoch !== grant.epoch || guest.state !== 'running') {
+      throw new GodwitError('guest.not_running', {
+        guest: name,
+        state: `${guest.state}, epoch ${guest.epoch}`,
+      });
+    }
+    return new SourceRunner(this.#agent, guest, grant, this.#faults);
+  }
+
+  #attach(socket: WebSocket, hello: Message): void {
+    if (hello.type !== 'peerHello')
+      throw new GodwitError('wire.wrong_direction', { message: hello.type });
+    if (hello.version !== PROTOCOL_VERSION) {
+      throw new GodwitError('wire.version', { ours: PROTOCOL_VERSION, theirs: hello.version });
+    }
+    const runner = this.#runners.get(hello.migration);
+    if (!(runner instanceof TargetRunner) || !runner.isCapability(hello.capability)) {
+      throw new GodwitError('peer.capability', { migration: hello.migration });
+    }
+    socket.send(
+      encodeMessage({
+        type: 'peerWelcome',
+        version: PROTOCOL_VERSION,
+        host: this.#agent.host,
+        incarnation: this.#agent.incarnation,
+        phase: runner.phase,
+      }),
+    );
+    runner.attach(socket);
+  }
+
+  /**
+   * A question about a migration this incarnation never heard of: whatever it was, it is not here.
+   * Said only for a cancel, which waits for an answer.
+   */
+  #unknown(message: Message): void {
+    this.#agent.log.info({ message: message.type }, 'a message about a migration unknown here');
+  }
+
+  #forget(migration: string): void {
+    const runner = this.#runners.get(migration);
+    this.#runners.delete(migration);
+    void runner?.close();
+  }
+
+  #each(visit: (runner: Runner) => void): void {
+    for (const runner of this.#runners.values()) visit(runner);
+  }
+}
+
+export function createMigrations(agent: Agent): Migrations {
+  return new Migrations(agent);
+}

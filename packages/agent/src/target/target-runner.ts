@@ -1,0 +1,528 @@
+/**
+ * Performs the target core's effects: one guest, one migration.
+ *
+ *   grant -> reserve and touch -> offer -> dial the page channels -> ACCEPT -> pages land
+ *         -> HANDOVER -> check -> LANDED -> RUN -> journal RAN -> harts -> pull the rest -> ALL_PRESENT
+ *
+ * The guest's memory is registered under two keys: the rounds' (write) is revoked before LANDED is
+ * said, so that no late frame changes what the digest spoke of; post-copy pages come under the
+ * second one (land), which places absent pages only.
+ *
+ * Main thread only; page bytes are placed by the landing threads (target-channels.ts). The decisions
+ * are the tables' (packages/protocol/src/cores/target.ts).
+ */
+import { makeBitmap, memoryMap, PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
+import {
+  ASK_AGAIN_MS,
+  CONNECT_DEADLINE_MS,
+  GodwitError,
+  LANDED_DEADLINE_MS,
+  type Message,
+  type MigrationReport,
+  RESERVE_DEADLINE_MS,
+  TARGET,
+  type TargetCondition,
+  type TargetEffect,
+  type TargetEvent,
+  type TargetFacts,
+  type TargetPhase,
+} from '@godwit/protocol';
+import type { WebSocket } from 'ws';
+import type { Agent } from '../agent.ts';
+import { RegionTable } from '../channel/regions.ts';
+import { Guest } from '../guest/guest.ts';
+import { fromHrtime, nowNs } from '../migration/clock.ts';
+import { handoverDigest } from '../migration/digest.ts';
+import type { FaultPoints } from '../migration/fault-points.ts';
+import {
+  type CoordinatorMessage,
+  MigrationBase,
+  PROGRESS_MS,
+  SERVING_ASK_AGAIN_MS,
+} from '../migration/migration-base.ts';
+import { PeerLink, type PeerMessage } from '../migration/peer-link.ts';
+import { wireError } from '../migration/wire-error.ts';
+import { TargetChannels } from './target-channels.ts';
+
+/** How long RUNNING waits for the stamp of the first instruction: a thread's wake-up. */
+const FIRST_INSTRUCTION_WAIT_MS = 50;
+
+const VERDICT_EVENT = {
+  source: 'verdictSource',
+  target: 'verdictTarget',
+  superseded: 'superseded',
+} as const;
+
+export class TargetRunner extends MigrationBase<
+  TargetPhase,
+  TargetEvent,
+  TargetEffect,
+  TargetFacts,
+  TargetCondition
+> {
+  /** Milliseconds it took to reserve and touch the memory; rejects when there is no room. */
+  readonly ready: Promise<number>;
+  #guest: Guest | undefined;
+  #channels: TargetChannels | undefined;
+  #regions: RegionTable | undefined;
+  #keys = { write: 0, land: 0 };
+  #handover: Message<'handover'> | undefined;
+  #missing: Uint32Array | undefined;
+  #digest = '';
+  #why: GodwitError | undefined;
+  #evidence = '';
+  #runReceivedNs = 0;
+  #firstInstruction: Promise<number> | undefined;
+  #said: Promise<void> = Promise.resolve();
+  #present: Message<'allPresent'> | undefined;
+  #ran = false;
+  #pulling = false;
+  #closing: Promise<void> | undefined;
+  #progressTimer: NodeJS.Timeout | undefined;
+
+  constructor(agent: Agent, grant: Message<'grant'>, faults: FaultPoints | undefined) {
+    super(agent, grant, TARGET, faults);
+    this.ready = this.#reserve();
+    this.ready.catch((error) => this.#refuse('reserveFailed', error));
+  }
+
+  get holds(): boolean {
+    if (this.phase === 'running') return !this.core.state.complete;
+    return this.phase !== 'dropped' && this.phase !== 'done';
+  }
+
+  report(): MigrationReport {
+    return {
+      migration: this.grant.migration,
+      guest: this.guestName,
+      role: 'target',
+      epoch: this.nextEpoch,
+      phase: this.phase,
+      ran: this.#ran,
+    };
+  }
+
+  /** A peer with the right capability dialled in: the first time with an offer, later to go on. */
+  attach(socket: WebSocket): void {
+    this.useLink(new PeerLink(socket, 'target', this.clock));
+    this.core.dispatch('peerBack');
+  }
+
+  guestEnded(): void {
+    this.core.dispatch('guestEnded');
+  }
+
+  discard(): boolean {
+    if (this.phase !== 'lost') return false;
+    this.core.dispatch('guestDiscard');
+    return true;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#progressTimer);
+    this.endCore();
+    await this.#closeChannels();
+  }
+
+  // ------------------------------------------------------------------ what comes in
+
+  onCoordinator(message: CoordinatorMessage): void {
+    switch (message.type) {
+      case 'cancelMigration':
+        this.#why ??= new GodwitError('migration.cancelled', { migration: message.migration });
+        return this.core.dispatch('cancel');
+      case 'verdict':
+        return this.core.dispatch(VERDICT_EVENT[message.owner]);
+      case 'answer':
+        return this.#onAnswer(message);
+      case 'proof':
+        this.#evidence = message.evidence;
+        return this.core.dispatch('sourceDied');
+      case 'query':
+        return this.core.dispatch('query');
+      default:
+        this.log.warn({ message: message.type }, 'unexpected message from the coordinator');
+    }
+  }
+
+  #onAnswer(answer: Message<'answer'>): void {
+    if (answer.evidence !== '') this.#evidence = answer.evidence;
+    this.core.dispatch(answer.verdict === 'none' ? 'undecided' : VERDICT_EVENT[answer.verdict]);
+    if (answer.peerDeath !== 'none') this.core.dispatch('sourceDied');
+  }
+
+  protected onPeer(message: PeerMessage): void {
+    switch (message.type) {
+      case 'offer':
+        return this.start(this.#takeOffer(message), (error) =>
+          this.#refuse('reserveFailed', error),
+        );
+      case 'handover':
+        if (message.epoch !== this.nextEpoch || this.#handover !== undefined) return;
+        this.#handover = message;
+        return this.core.dispatch('handover');
+      case 'run':
+        if (message.epoch !== this.nextEpoch) return;
+        this.#runReceivedNs = nowNs();
+        return this.core.dispatch('run');
+      case 'cancel':
+        return this.core.dispatch('cancel');
+      case 'peerQuery':
+        return this.core.dispatch('query');
+      case 'peerAnswer':
+        return;
+      default:
+        this.log.warn({ message: message.type }, 'unexpected message from the source');
+    }
+  }
+
+  // --------------------------------------------------------------------- effects
+
+  protected perform(effect: TargetEffect): void {
+    switch (effect) {
+      case 'sendAccept':
+        this.tellPeer({
+          type: 'accept',
+          writeKey: this.#keys.write,
+          landKey: this.#keys.land,
+          fresh: false,
+        });
+        return;
+      case 'checkManifest':
+        return this.start(this.#check(), (error) => this.#refuse('manifestBad', error));
+      case 'clearMissing':
+        return this.#clearMissing();
+      case 'revokeRoundsKey':
+        return this.#regions?.revoke(this.#keys.write);
+      case 'sendLanded':
+        this.tellPeer({
+          type: 'landed',
+          epoch: this.nextEpoch,
+          digest: this.#digest,
+          complete: this.core.state.complete,
+          atNs: nowNs(),
+        });
+        return;
+      case 'decideTarget':
+      case 'decideSource':
+        this.tellCoordinator({
+          type: 'decide',
+          ...this.about(),
+          wants: effect === 'decideTarget' ? 'target' : 'source',
+          complete: this.core.state.complete,
+        });
+        return;
+      case 'journalRan':
+        this.#ran = true;
+        return this.agent.journal.ran(this.guestName, this.nextEpoch);
+      case 'startHarts':
+        return this.#startHarts();
+      case 'sendRunning':
+        return this.#sendRunning();
+      case 'requestMissing':
+        return this.#pull();
+      case 'sendAllPresent':
+        return this.#sendAllPresent();
+      case 'sendRefused':
+        return this.#sendRefused();
+      case 'answerUndecided':
+        this.tellPeer({ type: 'peerAnswer', epoch: this.nextEpoch, phase: this.phase });
+        return;
+      case 'queryCoordinator':
+        this.tellCoordinator({ type: 'query', ...this.about() });
+        return;
+      case 'stopHarts':
+        return void this.#guest
+          ?.stopHarts()
+          .catch((error) => this.log.error({ err: error }, 'harts do not stop'));
+      case 'drop':
+      case 'free':
+        return void this.#drop();
+      case 'keepStaleImage':
+        if (this.#guest) this.#guest.state = 'lost';
+        clearInterval(this.#progressTimer);
+        return;
+      case 'carryOutLatched':
+        return this.#guest?.carryOutLatched();
+      case 'reportLost':
+        this.tellCoordinator({ type: 'lost', ...this.about(), evidence: this.#evidence });
+        return;
+      case 'parkFaulting': // a hart parks by itself in the gate, and the landing threads redial
+      case 'reconnect': // the source dials; this end takes it in `attach`
+      case 'latchEnd': // the guest latches its own events while it is leased
+        return;
+    }
+  }
+
+  protected deadlineMs(phase: TargetPhase): number | undefined {
+    switch (phase) {
+      case 'preparing':
+        return RESERVE_DEADLINE_MS + CONNECT_DEADLINE_MS;
+      case 'landed':
+        return LANDED_DEADLINE_MS;
+      case 'asking':
+        return ASK_AGAIN_MS;
+      case 'running':
+        return SERVING_ASK_AGAIN_MS;
+      default:
+        return undefined;
+    }
+  }
+
+  // ------------------------------------------------------------- reserve and take pages
+
+  async #reserve(): Promise<number> {
+    const { agent, grant } = this;
+    const started = nowNs();
+    const guest = await Guest.reserve({
+      spec: grant.spec,
+      epoch: this.nextEpoch,
+      pool: agent.pool,
+      log: this.log,
+    });
+    this.#guest = guest;
+    if (this.phase === 'dropped') {
+      await this.#drop();
+      throw this.#why ?? new GodwitError('migration.cancelled', { migration: grant.migration });
+    }
+    guest.leaseTo(grant.migration);
+    agent.guests.set(guest.name, guest);
+    return (nowNs() - started) / 1e6;
+  }
+
+  async #takeOffer(offer: Message<'offer'>): Promise<void> {
+    await this.ready;
+    const guest = this.#guest as Guest;
+    if (offer.pages !== guest.memory.pages || offer.harts !== guest.memory.harts) {
+      const why = `the offer has ${offer.pages} pages and ${offer.harts} harts, the grant ${guest.memory.pages} and ${guest.memory.harts}`;
+      throw new GodwitError('migration.refused', { why });
+    }
+    if (offer.stateVersion !== 1)
+      throw new GodwitError('state.version', {
+        what: 'machine state',
+        version: offer.stateVersion,
+      });
+    const regions = new RegionTable();
+    this.#regions = regions;
+    const whole = { firstPage: 0, pages: guest.memory.pages };
+    this.#keys = {
+      write: regions.registerRegion({ ...whole, access: 'write' }).rkey,
+      land: regions.registerRegion({ ...whole, access: 'land' }).rkey,
+    };
+    this.#channels = await TargetChannels.open({
+      memory: guest.memory,
+      regions,
+      migration: this.grant.migration,
+      capability: this.grant.capability,
+      host: offer.pageHost,
+      pagePorts: offer.pagePorts,
+      faultsPort: offer.faultsPort,
+      readKey: offer.readKey,
+      onFailed: (error) => this.#channelsFailed(error),
+    });
+    this.core.dispatch('reserved');
+  }
+
+  /** HANDOVER against what landed: barriers, pages of each round, state, digest. */
+  async #check(): Promise<void> {
+    const handover = this.#handover as Message<'handover'>;
+    const guest = this.#guest as Guest;
+    const channels = this.#channels as TargetChannels;
+    // The barriers of all rounds have come back to the source before it says HANDOVER; from here no
+    // late byte may change what the digest speaks of.
+    await channels.revoke(this.#keys.write);
+    const { perRound } = channels.landed();
+    handover.manifest.forEach((pages, round) => {
+      const landed = perRound[round] ?? 0;
+      // More is legal: a channel that died may have landed pages it could not acknowledge.
+      if (landed >= pages) return;
+      const why = `round ${round} brought ${landed} pages, the manifest says ${pages}`;
+      throw new GodwitError('migration.refused', { why });
+    });
+    this.#missing = this.#missingOf(handover, guest);
+    guest.adoptState(handover.state);
+    let hashes: SharedArrayBuffer | undefined;
+    if (this.grant.verify) {
+      hashes = new SharedArrayBuffer(guest.memory.pages * 8);
+      await channels.verify(null, hashes);
+    }
+    this.#digest = handoverDigest(handover.state, hashes, this.#missing);
+    if (this.#digest !== handover.digest) {
+      throw new GodwitError('migration.digest', { expected: handover.digest, found: this.#digest });
+    }
+    this.core.dispatch(this.#missing === undefined ? 'manifestComplete' : 'manifestMissing');
+  }
+
+  #missingOf(handover: Message<'handover'>, guest: Guest): Uint32Array | undefined {
+    if (handover.missing.length === 0) return undefined;
+    const bitmap = makeBitmap(guest.memory.pages);
+    const bytes = new Uint8Array(bitmap.buffer);
+    if (handover.missing.length !== Math.ceil(guest.memory.pages / 8)) {
+      throw new GodwitError('wire.truncated', {
+        what: 'the missing-page bitmap',
+        expectedBytes: Math.ceil(guest.memory.pages / 8),
+        receivedBytes: handover.missing.length,
+      });
+    }
+    bytes.set(handover.missing);
+    return bitmap;
+  }
+
+  #clearMissing(): void {
+    const { memory } = this.#guest as Guest;
+    const states = new PageStates(memory);
+    states.clearAll(memoryMap.PAGE_PRESENT);
+    states.setAbsentFrom(this.#missing as Uint32Array);
+    states.setGated(true);
+  }
+
+  // ---------------------------------------------------------------------- run and pull
+
+  #startHarts(): void {
+    const guest = this.#guest as Guest;
+    guest.epoch = this.nextEpoch;
+    guest.state = 'running';
+    takeLongestStallUs(guest.memory);
+    guest.start();
+    this.agent.changed();
+  }
+
+  /** RUNNING carries the stamp of the first instruction, which the hart's own thread takes. */
+  #sendRunning(): void {
+    this.#firstInstruction ??= this.#waitForFirstInstruction();
+    this.#inOrder(async () => {
+      const firstInstructionNs = await (this.#firstInstruction as Promise<number>);
+      const runReceivedNs = this.#runReceivedNs || firstInstructionNs;
+      this.tellPeer({
+        type: 'peerRunning',
+        epoch: this.nextEpoch,
+        firstInstructionNs,
+        runReceivedNs,
+      });
+      const missingPages = this.#channels?.remaining() ?? 0;
+      this.tellCoordinator({ type: 'running', ...this.about(), missingPages, atMs: Date.now() });
+    });
+  }
+
+  /** RUNNING waits for a stamp; nothing said after it may overtake it. */
+  #inOrder(say: () => Promise<void> | void): void {
+    this.#said = this.#said.then(say).catch((error) => this.log.error({ err: error }, 'not said'));
+  }
+
+  async #waitForFirstInstruction(): Promise<number> {
+    const askedNs = nowNs();
+    const { memory } = this.#guest as Guest;
+    const sinceNs = this.#runReceivedNs || askedNs - 1e6;
+    while (nowNs() - askedNs < FIRST_INSTRUCTION_WAIT_MS * 1e6) {
+      const startedNs = fromHrtime(runTimes(memory).startedNs);
+      if (startedNs >= sinceNs) return startedNs;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return nowNs();
+  }
+
+  #pull(): void {
+    if (this.#pulling) return;
+    this.#pulling = true;
+    const channels = this.#channels as TargetChannels;
+    const hashes = this.#handover?.pageHashes;
+    channels.startPostcopy({
+      missing: this.#missing as Uint32Array,
+      key: this.#keys.land,
+      pageHashes: hashes && hashes.length > 0 ? shared(hashes) : null,
+    });
+    this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
+    this.#guest?.wholeAfter(channels.allPresent);
+    channels.allPresent.then(
+      () => {
+        new PageStates((this.#guest as Guest).memory).setGated(false);
+        this.core.dispatch('allPresent');
+      },
+      (error) => this.#channelsFailed(error),
+    );
+  }
+
+  #sendAllPresent(): void {
+    clearInterval(this.#progressTimer);
+    this.#present ??= this.#presentFigures();
+    const present = this.#present;
+    this.#inOrder(() => {
+      this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults: present.faults });
+      this.tellCoordinator({ ...present, atMs: Date.now() });
+    });
+    this.#guest?.releaseLease();
+    this.agent.changed();
+    void this.#closeChannels();
+  }
+
+  #presentFigures(): Message<'allPresent'> {
+    const faults = this.#channels?.faultStats() ?? { count: 0, p50Us: 0, p99Us: 0 };
+    return {
+      type: 'allPresent',
+      ...this.about(),
+      verified: this.grant.verify,
+      faults: faults.count,
+      faultP50Us: faults.p50Us,
+      faultP99Us: faults.p99Us,
+      longestStallMs: takeLongestStallUs((this.#guest as Guest).memory) / 1000,
+      atMs: Date.now(),
+    };
+  }
+
+  #sendProgress(): void {
+    const channels = this.#channels as TargetChannels;
+    this.tellCoordinator({
+      type: 'progress',
+      migration: this.grant.migration,
+      round: 0,
+      pagesSent: 0,
+      pagesTotal: (this.#guest as Guest).memory.pages,
+      bytes: 0,
+      bytesPerS: 0,
+      faults: channels.faultStats().count,
+      remainingPages: channels.remaining(),
+    });
+  }
+
+  // ------------------------------------------------------------------------- the end
+
+  #refuse(event: TargetEvent, thrown: unknown): void {
+    this.#why ??= GodwitError.from(thrown);
+    this.log.warn({ err: thrown }, 'refused');
+    this.core.dispatch(event);
+  }
+
+  #channelsFailed(error: Error): void {
+    this.log.warn({ err: error }, 'page channels failed');
+    if (this.phase === 'preparing' || this.phase === 'landing') this.#refuse('cancel', error);
+  }
+
+  #sendRefused(): void {
+    const why =
+      this.#why ?? new GodwitError('migration.cancelled', { migration: this.grant.migration });
+    this.tellPeer({ type: 'peerRefused', epoch: this.nextEpoch, error: wireError(why) });
+    this.tellCoordinator({ type: 'refused', ...this.about(), reason: why.message });
+  }
+
+  async #closeChannels(): Promise<void> {
+    this.#closing ??= this.#channels?.close();
+    await this.#closing;
+  }
+
+  async #drop(): Promise<void> {
+    clearInterval(this.#progressTimer);
+    await this.#closeChannels();
+    const guest = this.#guest;
+    this.#guest = undefined;
+    if (guest === undefined) return;
+    if (this.agent.guests.get(guest.name) === guest) this.agent.guests.delete(guest.name);
+    await guest.release();
+    this.agent.changed();
+  }
+}
+
+function shared(bytes: Uint8Array): SharedArrayBuffer {
+  const buffer = new SharedArrayBuffer(bytes.length);
+  new Uint8Array(buffer).set(bytes);
+  return buffer;
+}
