@@ -106,7 +106,8 @@ async function move(memory: GuestMemory, child: ChildProcess, channels: number):
     ports: null,
     maxBandwidthBytes: 0,
   });
-  child.send({ open: { migration, capability, pagePorts: source.pagePorts } });
+  const { pagePorts, faultsPort, readKey } = source;
+  child.send({ open: { migration, capability, pagePorts, faultsPort, readKey } });
   const [{ rkey }] = (await once(child, 'message')) as [{ rkey: number }];
   await source.attached(5000);
   const all = makeBitmap(memory.pages).fill(0xffffffff);

@@ -17,9 +17,12 @@
 import { parentPort, Worker } from 'node:worker_threads';
 import { type ErrorData, GodwitError } from '@godwit/protocol';
 
-/** Functions a thread offers; arguments and results must survive structured cloning. */
+/**
+ * Functions a thread offers; arguments and results must survive structured cloning. `close` ends all
+ * that the thread has open and lets go of everything it was given.
+ */
 // biome-ignore lint/suspicious/noExplicitAny: the constraint of a table of functions of any shape
-export type Commands = Record<string, (...args: any[]) => unknown>;
+export type Commands = Record<string, (...args: any[]) => unknown> & { close(): Promise<void> };
 
 type Result =
   | { id: number; value: unknown }
@@ -31,11 +34,18 @@ interface Pending {
   readonly reject: (error: GodwitError) => void;
 }
 
+/** A thread of whatever kind, as far as its owner handles all of them alike. */
+export interface OwnedThread {
+  onEvent: (event: string, argument: unknown) => void;
+  onDeath: (error: GodwitError) => void;
+  close(): Promise<void>;
+}
+
 /** Idle threads kept of each kind: two migrations' worth at the default number of channels. */
 const IDLE_MAX = 4;
 const idle = new Map<string, Worker[]>();
 
-export class Thread<C extends Commands> {
+export class Thread<C extends Commands> implements OwnedThread {
   readonly #file: string;
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
@@ -64,29 +74,38 @@ export class Thread<C extends Commands> {
     command: K,
     ...args: Parameters<C[K]>
   ): Promise<Awaited<ReturnType<C[K]>>> {
+    return this.#request(command, args);
+  }
+
+  /** Has the thread close what it has open, and gives it up for reuse. Never rejects. */
+  async close(): Promise<void> {
+    const closed = await this.#request('close', []).then(
+      () => true,
+      () => false,
+    );
+    if (this.#dead !== null) return;
+    this.#dead = new GodwitError('internal', { why: 'a released channel thread was used' });
+    this.#worker.off('message', this.#onMessage);
+    this.#worker.off('error', this.#onError);
+    this.#worker.off('exit', this.#onExit);
+    const waiting = idle.get(this.#file) ?? [];
+    idle.set(this.#file, waiting);
+    for (const pending of this.#pending.values()) pending.reject(this.#dead);
+    if (!closed || waiting.length >= IDLE_MAX || this.#pending.size > 0) {
+      await this.#worker.terminate();
+      return;
+    }
+    this.#worker.unref();
+    waiting.push(this.#worker);
+  }
+
+  #request<R>(command: string, args: unknown[]): Promise<R> {
     if (this.#dead !== null) return Promise.reject(this.#dead);
     const id = ++this.#lastId;
     this.#worker.postMessage({ id, command, args });
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
     });
-  }
-
-  /** Gives the thread up for reuse. It must have closed what it had open. */
-  release(): void {
-    this.#worker.off('message', this.#onMessage);
-    this.#worker.off('error', this.#onError);
-    this.#worker.off('exit', this.#onExit);
-    if (this.#dead !== null) return;
-    this.#dead = new GodwitError('internal', { why: 'a released channel thread was used' });
-    const waiting = idle.get(this.#file) ?? [];
-    idle.set(this.#file, waiting);
-    if (waiting.length >= IDLE_MAX || this.#pending.size > 0) {
-      void this.#worker.terminate();
-      return;
-    }
-    this.#worker.unref();
-    waiting.push(this.#worker);
   }
 
   #receive(result: Result): void {

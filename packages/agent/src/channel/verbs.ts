@@ -14,7 +14,7 @@
  *
  * One queue pair a socket, used by the thread that owns the socket.
  */
-import type { GuestMemory } from '@godwit/machine';
+import { type GuestMemory, loadPageOps, memoryMap, type PageOps } from '@godwit/machine';
 import {
   emptyHeader,
   FRAME_PAGES_MAX,
@@ -26,7 +26,6 @@ import {
   RUN_PAGES_BY_REFERENCE,
 } from '@godwit/protocol';
 import type { FrameWriter } from './frame-writer.ts';
-import { ZeroTest } from './page-kind.ts';
 
 export interface WorkRequest {
   /** The caller's own number, given back in the completion. */
@@ -86,7 +85,7 @@ export class QueuePair {
   readonly #guest: GuestMemory;
   readonly #writer: FrameWriter;
   readonly #completions: CompletionQueue;
-  readonly #zero: ZeroTest;
+  readonly #pageOps: PageOps;
   readonly #written: () => void;
   readonly #header = emptyHeader();
   readonly #zeroRuns = new RunList(FRAME_RUNS_MAX + 1);
@@ -112,7 +111,7 @@ export class QueuePair {
     this.#guest = guest;
     this.#writer = writer;
     this.#completions = completions;
-    this.#zero = new ZeroTest(guest);
+    this.#pageOps = loadPageOps(guest.memory);
     this.#written = written;
   }
 
@@ -187,12 +186,15 @@ export class QueuePair {
     if (this.#shortRuns.runs > 0) this.#sendGathered(posted);
   }
 
-  /** Cuts a run where zero pages begin and end. */
+  /**
+   * Cuts a run where zero pages begin and end. The guest may write a page while it is looked at: then
+   * it is in the dirty log, or will be, and goes out again in the next round.
+   */
   #sort(first: number, pages: number, long: [number, number][]): void {
     let start = first;
-    let zero = this.#zero.isZero(first);
+    let zero = this.#isZero(first);
     for (let page = first + 1; page <= first + pages; page++) {
-      const next = page < first + pages && this.#zero.isZero(page);
+      const next = page < first + pages && this.#isZero(page);
       if (page < first + pages && next === zero) continue;
       const length = page - start;
       if (zero) this.#zeroRuns.push(start, length);
@@ -201,6 +203,10 @@ export class QueuePair {
       start = page;
       zero = next;
     }
+  }
+
+  #isZero(page: number): boolean {
+    return this.#pageOps.isZero(memoryMap.RAM + page * PAGE_BYTES);
   }
 
   #sendRun(posted: Posted, first: number, pages: number, last: boolean): void {

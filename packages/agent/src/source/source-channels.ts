@@ -7,14 +7,19 @@
  * the threads to go and waits for their barriers. Every promise ends: with the round, with the first
  * failure of any channel, or with `close`.
  */
+import { randomInt } from 'node:crypto';
 import type { GuestMemory } from '@godwit/machine';
 import { CHANNELS_MAX, GodwitError } from '@godwit/protocol';
 import { Counters, type Figures } from '../channel/counters.ts';
-import { Thread } from '../channel/thread.ts';
+import { RegionTable } from '../channel/regions.ts';
+import { type OwnedThread, Thread } from '../channel/thread.ts';
+import type { FaultsServerCommands } from './faults-server.worker.ts';
 import type { PageChannelCommands } from './page-channel.worker.ts';
+import { PushTable } from './push-table.ts';
 import { StripeTable } from './stripe-table.ts';
 
 const PAGE_CHANNEL = new URL('./page-channel.worker.ts', import.meta.url);
+const FAULTS_SERVER = new URL('./faults-server.worker.ts', import.meta.url);
 
 export interface SourceChannelsOptions {
   readonly memory: GuestMemory;
@@ -46,15 +51,22 @@ export interface RoundResult {
 
 export class SourceChannels {
   readonly pagePorts: number[] = [];
+  faultsPort = 0;
+  /** The key under which READ is answered, once `serve` has been called. */
+  readonly readKey = randomInt(1, 0x1_0000_0000);
   readonly #options: SourceChannelsOptions;
   readonly #stripes: StripeTable;
   readonly #counters: Counters;
+  readonly #pushes: PushTable;
+  readonly #regions = new RegionTable();
   readonly #threads: Thread<PageChannelCommands>[] = [];
-  readonly #attached = new Set<number>();
+  #faults: Thread<FaultsServerCommands> | null = null;
+  readonly #attached = new Set<OwnedThread>();
   /** Rejected by the first failure of any channel, and by `close`: no promise outlives this object. */
   readonly #failure = Promise.withResolvers<never>();
   readonly #allAttached = Promise.withResolvers<void>();
   #nextRound = 0;
+  #pushing = false;
 
   /**
    * Starts the threads and listens.
@@ -78,14 +90,15 @@ export class SourceChannels {
   private constructor(options: SourceChannelsOptions) {
     this.#options = options;
     this.#stripes = StripeTable.make(options.memory.pages);
+    this.#pushes = PushTable.make(options.memory.pages);
     this.#counters = Counters.make(options.channels);
     this.#failure.promise.catch(() => {});
   }
 
-  /** Resolves when every channel has been attached. @throws GodwitError `request.timed_out` */
+  /** Resolves when every channel, faults too, has been attached. @throws GodwitError `request.timed_out` */
   async attached(deadlineMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
-    const what = `${this.#options.channels} page channels to attach`;
+    const what = `${this.#options.channels} page channels and the faults channel to attach`;
     const timeout = new Promise<never>((_resolve, reject) => {
       const late = () =>
         reject(new GodwitError('request.timed_out', { what, afterMs: deadlineMs }));
@@ -144,6 +157,45 @@ export class SourceChannels {
     return this.#stripes.takeRequeued(into);
   }
 
+  /**
+   * Digests of pages of the stopped guest, made on the channel threads.
+   *
+   * @param which 32 pages a word; null for all
+   * @param into 8 bytes a page
+   */
+  async hashPages(which: Uint32Array | null, into: SharedArrayBuffer): Promise<void> {
+    const work = { which, into, cursor: new SharedArrayBuffer(4) };
+    await Promise.all(this.#threads.map((thread) => thread.call('hashPages', work)));
+  }
+
+  /**
+   * The guest is stopped for good: the target may read its pages. To be called before RUN is sent;
+   * READs that come earlier wait for it. Calling it again changes nothing.
+   */
+  serve(): void {
+    if (this.#regions.find(this.readKey) >= 0) return;
+    const pages = this.#options.memory.pages;
+    this.#regions.registerRegion({ firstPage: 0, pages, access: 'read' }, this.readKey);
+    this.#faults?.call('serve').catch((error) => this.#fail(error));
+  }
+
+  /**
+   * Pushes the missing pages in the background, those around faults first, until `close`. Calling it
+   * again changes nothing: a broken channel goes on by itself when it is attached anew.
+   *
+   * @param o.missing 32 pages a word
+   * @param o.key the target's rkey for post-copy
+   * @param o.order chunks of PUSH_PAGES_MAX pages in the order they shall go; order of memory otherwise
+   */
+  startPush(o: { missing: Uint32Array; key: number; order?: Uint32Array }): void {
+    if (this.#pushing) return;
+    this.#pushing = true;
+    this.#pushes.load(o.missing, o.order ?? null);
+    for (const thread of this.#threads) {
+      thread.call('startPush', o.key).catch((error) => this.#fail(error));
+    }
+  }
+
   /** @param bytesPerSecond over all channels; 0 for no limit */
   setBandwidth(bytesPerSecond: number): void {
     const share = bytesPerSecond / this.#threads.length;
@@ -158,44 +210,57 @@ export class SourceChannels {
    */
   async close(): Promise<void> {
     this.#failure.reject(new GodwitError('internal', { why: 'the page channels were closed' }));
-    const threads = this.#threads.splice(0);
-    await Promise.allSettled(threads.map((thread) => thread.call('close')));
-    for (const thread of threads) thread.release();
+    const threads: OwnedThread[] = this.#threads.splice(0);
+    if (this.#faults !== null) threads.push(this.#faults);
+    this.#faults = null;
+    await Promise.all(threads.map((thread) => thread.close()));
   }
 
   async #start(): Promise<void> {
     const { memory, migration, capability, channels, listenHost: host, ports } = this.#options;
+    const common = { memory: memory.memory, migration, capability, host, ports };
+    const pushes = this.#pushes.sab;
     const bandwidthBytes = this.#options.maxBandwidthBytes / channels;
     const opening = [];
     for (let channel = 0; channel < channels; channel++) {
       const thread = new Thread<PageChannelCommands>(PAGE_CHANNEL);
       this.#threads.push(thread);
-      thread.onEvent = (event, argument) => this.#hear(channel, event, argument);
-      thread.onDeath = (error) => {
-        this.#stripes.requeue(channel);
-        this.#fail(error);
-      };
+      this.#listenTo(thread);
+      const [stripes, counters] = [this.#stripes.sab, this.#counters.sab];
       opening.push(
-        thread.call('open', {
-          memory: memory.memory,
-          stripes: this.#stripes.sab,
-          counters: this.#counters.sab,
-          migration,
-          capability,
-          channel,
-          host,
-          ports,
-          bandwidthBytes,
-        }),
+        thread.call('open', { ...common, stripes, pushes, counters, channel, bandwidthBytes }),
       );
     }
-    this.pagePorts.push(...(await Promise.all(opening)));
+    this.#faults = new Thread<FaultsServerCommands>(FAULTS_SERVER);
+    this.#listenTo(this.#faults);
+    opening.push(this.#faults.call('open', { ...common, regions: this.#regions.sab, pushes }));
+    // All of them, so that `close` finds none half open.
+    const opened = await Promise.allSettled(opening);
+    for (const result of opened) if (result.status === 'rejected') throw result.reason;
+    const found = opened.map((result) => (result as PromiseFulfilledResult<number>).value);
+    this.faultsPort = found.pop()!;
+    this.pagePorts.push(...found);
   }
 
-  #hear(channel: number, event: string, argument: unknown): void {
-    if (event === 'failed') return this.#fail(GodwitError.fromData(argument));
-    this.#attached.add(channel);
-    if (this.#attached.size === this.#options.channels) this.#allAttached.resolve();
+  #listenTo(thread: OwnedThread): void {
+    thread.onEvent = (event, argument) => {
+      if (event === 'failed') this.#fail(GodwitError.fromData(argument));
+      else if (event === 'givenBack') this.#lookAgain();
+      else this.#attached.add(thread);
+      if (this.#attached.size === this.#options.channels + 1) this.#allAttached.resolve();
+    };
+    thread.onDeath = (error) => {
+      const channel = (this.#threads as OwnedThread[]).indexOf(thread);
+      if (channel >= 0) this.#stripes.requeue(channel);
+      this.#fail(error);
+    };
+  }
+
+  /** Pages of a broken connection are to be pushed again: every channel that lives may take them. */
+  #lookAgain(): void {
+    for (const thread of this.#threads) {
+      thread.call('look').catch((error) => this.#fail(error));
+    }
   }
 
   #fail(error: GodwitError): void {

@@ -6,13 +6,22 @@
  *   part        written by                      what
  *   rounds      channel threads, add            pages landed in each round
  *   covered     channel threads, or             pages that landed in some round
- *   remaining   whoever makes a page present    missing pages of post-copy, down to 0
+ *   remaining   main, add; whoever makes a      missing pages of post-copy, down to 0
+ *               page present, subtract
  *   retried     whoever finds a wrong hash      pages that were asked for once more
+ *   hashes      main, before post-copy          the source's digests of its missing pages
+ *
+ * Post-copy is begun by one store of main's, after everything it needs is in place: a page that lands
+ * right then finds the digest it is checked against.
  */
 
 /** Rounds counted one by one; later ones together in the last place. */
 const ROUNDS = 4096;
 const REMAINING = 0;
+const POSTCOPY = 1;
+const POSTCOPY_OFF = 0;
+const POSTCOPY_ON = 1;
+const POSTCOPY_CHECKED = 2;
 const CONTROL_WORDS = 4;
 
 export class LandingBoard {
@@ -21,20 +30,24 @@ export class LandingBoard {
   readonly #rounds: Int32Array<SharedArrayBuffer>;
   readonly #covered: Uint32Array<SharedArrayBuffer>;
   readonly #retried: Uint32Array<SharedArrayBuffer>;
+  readonly #hashes: BigUint64Array<SharedArrayBuffer>;
 
   static make(guestPages: number): LandingBoard {
-    const bitmapWords = Math.ceil(guestPages / 32);
-    return new LandingBoard(new SharedArrayBuffer((CONTROL_WORDS + ROUNDS + 2 * bitmapWords) * 4));
+    // Whole bitmap words, so that the size tells the pages. Memory that is not touched costs nothing.
+    const words = Math.ceil(guestPages / 32);
+    const bytes = (CONTROL_WORDS + ROUNDS + 2 * words) * 4 + words * 32 * 8;
+    return new LandingBoard(new SharedArrayBuffer(bytes));
   }
 
   constructor(sab: SharedArrayBuffer) {
     this.sab = sab;
-    const words = (sab.byteLength / 4 - CONTROL_WORDS - ROUNDS) / 2;
     const covered = (CONTROL_WORDS + ROUNDS) * 4;
+    const words = (sab.byteLength - covered) / (2 * 4 + 32 * 8);
     this.#control = new Int32Array(sab, 0, CONTROL_WORDS);
     this.#rounds = new Int32Array(sab, CONTROL_WORDS * 4, ROUNDS);
     this.#covered = new Uint32Array(sab, covered, words);
     this.#retried = new Uint32Array(sab, covered + words * 4, words);
+    this.#hashes = new BigUint64Array(sab, covered + words * 8, words * 32);
   }
 
   countRound(round: number, pages: number): void {
@@ -70,8 +83,24 @@ export class LandingBoard {
     return Atomics.load(this.#control, REMAINING);
   }
 
-  setRemaining(pages: number): void {
+  /** Begins post-copy: so many pages are missing, and are checked if there are digests. */
+  startPostcopy(pages: number, hashes: SharedArrayBuffer | null): void {
+    if (hashes !== null) {
+      const given = new BigUint64Array(hashes);
+      this.#hashes.set(given.subarray(0, this.#hashes.length));
+    }
     Atomics.store(this.#control, REMAINING, pages);
+    Atomics.store(this.#control, POSTCOPY, hashes === null ? POSTCOPY_ON : POSTCOPY_CHECKED);
+  }
+
+  get inPostcopy(): boolean {
+    return Atomics.load(this.#control, POSTCOPY) !== POSTCOPY_OFF;
+  }
+
+  /** The digest a page must have, null when pages are not checked. */
+  hashOf(page: number): bigint | null {
+    if (Atomics.load(this.#control, POSTCOPY) !== POSTCOPY_CHECKED) return null;
+    return this.#hashes[page]!;
   }
 
   /** One missing page is present. True for the caller that brought in the last. */

@@ -22,7 +22,7 @@ import type { FrameWriter } from '../channel/frame-writer.ts';
 import type { RegionTable } from '../channel/regions.ts';
 import type { LandingBoard } from './landing-board.ts';
 import { LandingReader } from './landing-reader.ts';
-import { type PageCheck, Placement } from './placement.ts';
+import { Placement } from './placement.ts';
 import type { RoundGate } from './round-gate.ts';
 import { TargetLink } from './target-link.ts';
 
@@ -65,6 +65,7 @@ export class LandingChannel {
       makeReader: (writer) => this.#makeReader(writer),
       onAttached: () => {},
       landedBefore: () => this.#landedBefore,
+      patient: () => options.board.inPostcopy,
       onLost: () => {},
     });
   }
@@ -75,12 +76,6 @@ export class LandingChannel {
 
   close(): Promise<void> {
     return this.#link.close();
-  }
-
-  /** From now on the guest runs here: pages are checked as they come, and a broken link is no failure. */
-  startPostcopy(check: PageCheck | null): void {
-    this.#placement.setCheck(check);
-    this.#link.setPatient();
   }
 
   /**
@@ -104,7 +99,7 @@ export class LandingChannel {
       ram: guest.ram(),
       admit: (header) => placement.admit(header),
       admitRun: (header, first, pages) => placement.admitRun(header, first, pages),
-      stillAdmitted: (header) => placement.stillAdmitted(header),
+      stillAdmitted: () => placement.stillAdmitted(),
       claim: (page) => placement.claim(page),
       landed: (page) => placement.landed(page),
       unclaim: (page) => placement.unclaim(page),

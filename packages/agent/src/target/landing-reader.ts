@@ -50,7 +50,7 @@ export interface LandingPlace {
   /** Checks that the pages lie in the region the frame named. */
   admitRun(header: FrameHeader, firstPage: number, pages: number): void;
   /** Whether the key still opens the region; looked at before each piece is counted as placed. */
-  stillAdmitted(header: FrameHeader): boolean;
+  stillAdmitted(): boolean;
   /** Wins the right to fill a page. A page that is not won is read and thrown away. */
   claim(page: number): boolean;
   /** All bytes of a won page are in place. */
@@ -250,7 +250,7 @@ export class LandingReader implements SocketReader {
   // -------------------------------------------------------------------------------------- bodies
 
   #advance(): void {
-    if (!this.#place.stillAdmitted(this.#header)) {
+    if (!this.#place.stillAdmitted()) {
       const { key } = this.#header;
       throw new GodwitError('channel.protection', { channel: -1, key, why: 'revoked' });
     }

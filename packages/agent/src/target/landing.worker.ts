@@ -3,6 +3,7 @@
  */
 import { GuestMemory } from '@godwit/machine';
 import { Counters } from '../channel/counters.ts';
+import { type HashWork, hashShare } from '../channel/page-hashes.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { postEvent, serveThread } from '../channel/thread.ts';
 import { LandingBoard } from './landing-board.ts';
@@ -23,12 +24,14 @@ export interface LandingSetup {
 }
 
 let channel: LandingChannel | null = null;
+let guest: GuestMemory | null = null;
 
 const commands = {
   open(setup: LandingSetup): Promise<void> {
+    guest = GuestMemory.adopt(setup.memory);
     channel = new LandingChannel({
       ...setup,
-      guest: GuestMemory.adopt(setup.memory),
+      guest,
       regions: new RegionTable(setup.regions),
       board: new LandingBoard(setup.board),
       gate: new RoundGate(setup.gate),
@@ -39,10 +42,12 @@ const commands = {
     });
     return channel.connect();
   },
+  hashPages: (work: HashWork) => hashShare(guest!, work),
   cutOff: (key: number) => channel?.cutOff(key),
   async close(): Promise<void> {
     await channel?.close();
     channel = null;
+    guest = null;
   },
 };
 

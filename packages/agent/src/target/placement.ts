@@ -10,14 +10,17 @@
  *
  * One placement a channel, used by the thread that reads the channel's socket.
  */
-import { type GuestMemory, PageStates } from '@godwit/machine';
-import { type FrameHeader, GodwitError, OPCODE } from '@godwit/protocol';
+import {
+  type GuestMemory,
+  loadPageOps,
+  memoryMap,
+  type PageOps,
+  PageStates,
+} from '@godwit/machine';
+import { type FrameHeader, GodwitError, PAGE_BYTES } from '@godwit/protocol';
 import type { RegionTable } from '../channel/regions.ts';
 import type { LandingBoard } from './landing-board.ts';
 import type { RoundGate } from './round-gate.ts';
-
-/** Compares a page in guest memory with the digest the source made of it. */
-export type PageCheck = (page: number) => boolean;
 
 export interface PlacementOptions {
   readonly guest: GuestMemory;
@@ -34,32 +37,33 @@ export interface PlacementOptions {
 export class Placement {
   readonly #options: PlacementOptions;
   readonly #states: PageStates;
+  readonly #pageOps: PageOps;
   #entry = -1;
+  #key = 0;
   #land = false;
-  #check: PageCheck | null = null;
 
   constructor(options: PlacementOptions) {
     this.#options = options;
     this.#states = new PageStates(options.guest);
+    this.#pageOps = loadPageOps(options.guest.memory);
   }
 
-  /** From now on every page that lands under a `land` key is checked before it is present. */
-  setCheck(check: PageCheck | null): void {
-    this.#check = check;
-  }
-
-  /** @throws GodwitError `channel.protection`, `wire.bad_frame` */
-  admit(header: FrameHeader): void {
-    const { regions, gate, channel } = this.#options;
-    this.#entry = regions.find(header.key);
+  /**
+   * Checks a frame against the region its key opens. An answer to READ carries the source's key, which
+   * opens nothing here: it lands where the READ's owner says, `answerKey`.
+   *
+   * @throws GodwitError `channel.protection`, `wire.bad_frame`
+   */
+  admit(header: FrameHeader, answerKey?: number): void {
+    const { regions, gate, board, channel } = this.#options;
+    this.#key = answerKey ?? header.key;
+    this.#entry = regions.find(this.#key);
     if (this.#entry < 0) this.#refuse(header, 'no such key');
     const access = regions.access(this.#entry);
     this.#land = access === 'land';
     if (access === 'read') this.#refuse(header, 'the region may only be read');
-    if (access === 'write') {
-      if (header.opcode === OPCODE.READ_RESPONSE) this.#refuse(header, 'nothing was asked for');
-      gate.check(channel, header.round);
-    }
+    if (access === 'write') gate.check(channel, header.round);
+    else if (!board.inPostcopy) this.#refuse(header, 'post-copy has not begun');
   }
 
   admitRun(header: FrameHeader, firstPage: number, pages: number): void {
@@ -67,8 +71,8 @@ export class Placement {
     this.#refuse(header, `pages ${firstPage} to ${firstPage + pages - 1} lie outside its region`);
   }
 
-  stillAdmitted(header: FrameHeader): boolean {
-    return this.#options.regions.holds(this.#entry, header.key);
+  stillAdmitted(): boolean {
+    return this.#options.regions.holds(this.#entry, this.#key);
   }
 
   /** Whether the frame under way is one of post-copy. */
@@ -82,7 +86,8 @@ export class Placement {
 
   landed(page: number): void {
     if (!this.#land) return this.#options.board.cover(page, 1);
-    if (this.#check !== null && !this.#check(page)) return this.#wrong(page);
+    const expected = this.#options.board.hashOf(page);
+    if (expected !== null && this.#hash(page) !== expected) return this.#wrong(page, expected);
     this.#states.makePresent(page);
     if (this.#options.board.pagePresent()) this.#options.onAllPresent();
   }
@@ -91,13 +96,15 @@ export class Placement {
     if (this.#land) this.#states.backToAbsent(page);
   }
 
-  #wrong(page: number): void {
+  #hash(page: number): bigint {
+    return this.#pageOps.hash64(memoryMap.RAM + page * PAGE_BYTES);
+  }
+
+  #wrong(page: number, expected: bigint): void {
+    const found = `${this.#hash(page).toString(16)} of page ${page}`;
     this.#states.backToAbsent(page);
     if (!this.#options.board.retryOnce(page)) {
-      throw new GodwitError('migration.digest', {
-        expected: `the source's digest of page ${page}`,
-        found: 'another one twice',
-      });
+      throw new GodwitError('migration.digest', { expected: expected.toString(16), found });
     }
     this.#options.onWrongPage(page);
   }

@@ -1,20 +1,24 @@
 /**
- * All page channels of one migration at the target, as the runner sees them.
+ * All channels of one migration at the target, as the runner sees them.
  *
  *   runner -> [target channels] -> channel threads -> sockets, guest RAM
  *
- * Main thread only; it never touches page bytes.
+ * Main thread only; it never touches page bytes. What the threads have done stands in shared memory
+ * (landing board, counters, histogram) and is read from there.
  */
-import type { GuestMemory } from '@godwit/machine';
+import { type GuestMemory, popcount } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { Counters } from '../channel/counters.ts';
 import type { RegionTable } from '../channel/regions.ts';
-import { Thread } from '../channel/thread.ts';
+import { type OwnedThread, Thread } from '../channel/thread.ts';
+import { FaultHistogram, type FaultStats } from './fault-histogram.ts';
+import type { FaultsClientCommands } from './faults-client.worker.ts';
 import type { LandingCommands } from './landing.worker.ts';
 import { LandingBoard } from './landing-board.ts';
 import { RoundGate } from './round-gate.ts';
 
 const LANDING = new URL('./landing.worker.ts', import.meta.url);
+const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.url);
 
 export interface TargetChannelsOptions {
   readonly memory: GuestMemory;
@@ -24,8 +28,23 @@ export interface TargetChannelsOptions {
   /** Address of the source's page ports. */
   readonly host: string;
   readonly pagePorts: readonly number[];
+  readonly faultsPort: number;
+  /** The source's key for READ, from its offer. */
+  readonly readKey: number;
+  /** Absent pages asked for together with a faulted one; 0 gives the shortest wait. */
+  readonly neighbours?: number;
   /** A channel cannot go on: a broken rule, or a source that does not answer. */
   readonly onFailed?: (error: GodwitError) => void;
+}
+
+export interface Landed {
+  /** Pages of complete frames, all rounds and pushes. */
+  readonly pages: number;
+  readonly zeroPages: number;
+  /** Page bytes copied in user space at the target. */
+  readonly copiedBytes: number;
+  /** Pages landed in each round. */
+  readonly perRound: readonly number[];
 }
 
 export class TargetChannels {
@@ -33,7 +52,10 @@ export class TargetChannels {
   readonly #board: LandingBoard;
   readonly #gate: RoundGate;
   readonly #counters: Counters;
+  readonly #histogram = FaultHistogram.make();
   readonly #threads: Thread<LandingCommands>[] = [];
+  #faults: Thread<FaultsClientCommands> | null = null;
+  readonly #allPresent = Promise.withResolvers<void>();
 
   /**
    * Dials every channel; resolves when ATTACH has been sent on all of them.
@@ -56,17 +78,43 @@ export class TargetChannels {
     this.#board = LandingBoard.make(options.memory.pages);
     this.#gate = RoundGate.make(options.pagePorts.length);
     this.#counters = Counters.make(options.pagePorts.length);
+    this.#allPresent.promise.catch(() => {});
   }
 
   /** What has landed, for the manifest check. */
-  landed(): { pages: number; zeroPages: number; copiedBytes: number; rounds: number[] } {
+  landed(): Landed {
     const { pages, zeroPages, copiedBytes } = this.#counters.total();
-    return { pages, zeroPages, copiedBytes, rounds: this.#board.rounds() };
+    return { pages, zeroPages, copiedBytes, perRound: this.#board.rounds() };
   }
 
   /** Pages that no round has brought: 0 once round 0 is complete. */
   uncovered(): number {
     return this.#board.uncovered(this.#options.memory.pages);
+  }
+
+  /**
+   * Resolves when the barriers of so many rounds have been seen on every channel. The source says
+   * HANDOVER only after they came back, so this is a check and not a wait.
+   *
+   * @throws GodwitError `migration.refused`
+   */
+  async barriersOf(rounds: number): Promise<void> {
+    const seen = this.#gate.openRound;
+    if (seen >= rounds) return;
+    throw new GodwitError('migration.refused', {
+      why: `the manifest has ${rounds} rounds, the barriers of ${seen} were seen`,
+    });
+  }
+
+  /**
+   * Digests of pages here, made on the channel threads; the guest must not run.
+   *
+   * @param which 32 pages a word; null for all
+   * @param into 8 bytes a page
+   */
+  async verify(which: Uint32Array | null, into: SharedArrayBuffer): Promise<void> {
+    const work = { which, into, cursor: new SharedArrayBuffer(4) };
+    await Promise.all(this.#threads.map((thread) => thread.call('hashPages', work)));
   }
 
   /**
@@ -78,37 +126,87 @@ export class TargetChannels {
     await Promise.all(this.#threads.map((thread) => thread.call('cutOff', key)));
   }
 
+  /**
+   * Begins post-copy: answers faults and lets pushed pages land. The runner has made the missing pages
+   * absent; call this before the source may push (before LANDED).
+   *
+   * @param o.missing 32 pages a word
+   * @param o.key rkey of the `land` region
+   * @param o.pageHashes the source's digests, 8 bytes a page; null when pages are not checked
+   */
+  startPostcopy(o: {
+    missing: Uint32Array;
+    key: number;
+    pageHashes: SharedArrayBuffer | null;
+  }): void {
+    const pages = popcount(o.missing);
+    this.#board.startPostcopy(pages, o.pageHashes);
+    if (pages === 0) this.#allPresent.resolve();
+    this.#faults?.call('start', o.key).catch((error) => this.#fail(error));
+  }
+
+  /** Resolves when no missing page is left; rejects with the first failure, and on `close`. */
+  get allPresent(): Promise<void> {
+    return this.#allPresent.promise;
+  }
+
+  /** Missing pages that have not come yet. */
+  remaining(): number {
+    return this.#board.remaining;
+  }
+
+  faultStats(): FaultStats {
+    return this.#histogram.stats();
+  }
+
   /** Ends every channel; no socket is open when it resolves. */
   async close(): Promise<void> {
-    const threads = this.#threads.splice(0);
-    await Promise.allSettled(threads.map((thread) => thread.call('close')));
-    for (const thread of threads) thread.release();
+    const threads: OwnedThread[] = this.#threads.splice(0);
+    if (this.#faults !== null) threads.push(this.#faults);
+    this.#faults = null;
+    this.#allPresent.reject(new GodwitError('internal', { why: 'the page channels were closed' }));
+    await Promise.all(threads.map((thread) => thread.close()));
   }
 
   async #start(): Promise<void> {
     const { memory, regions, migration, capability, host, pagePorts } = this.#options;
+    const { faultsPort, readKey, neighbours = 0 } = this.#options;
+    const common = {
+      memory: memory.memory,
+      regions: regions.sab,
+      board: this.#board.sab,
+      gate: this.#gate.sab,
+      migration,
+      capability,
+      host,
+    };
     const opening = pagePorts.map((port, channel) => {
       const thread = new Thread<LandingCommands>(LANDING);
       this.#threads.push(thread);
-      thread.onEvent = (event, argument) => this.#hear(event, argument);
-      thread.onDeath = (error) => this.#options.onFailed?.(error);
-      return thread.call('open', {
-        memory: memory.memory,
-        regions: regions.sab,
-        board: this.#board.sab,
-        gate: this.#gate.sab,
-        counters: this.#counters.sab,
-        migration,
-        capability,
-        channel,
-        host,
-        port,
-      });
+      this.#listenTo(thread);
+      return thread.call('open', { ...common, counters: this.#counters.sab, channel, port });
     });
-    await Promise.all(opening);
+    this.#faults = new Thread<FaultsClientCommands>(FAULTS_CLIENT);
+    this.#listenTo(this.#faults);
+    const histogram = this.#histogram.sab;
+    const setup = { ...common, histogram, port: faultsPort, readKey, neighbours };
+    opening.push(this.#faults.call('open', setup));
+    // All of them, so that `close` finds none half open.
+    const opened = await Promise.allSettled(opening);
+    for (const result of opened) if (result.status === 'rejected') throw result.reason;
   }
 
-  #hear(event: string, argument: unknown): void {
-    if (event === 'failed') this.#options.onFailed?.(GodwitError.fromData(argument));
+  #listenTo(thread: OwnedThread): void {
+    thread.onEvent = (event, argument) => {
+      if (event === 'failed') this.#fail(GodwitError.fromData(argument));
+      else if (event === 'allPresent') this.#allPresent.resolve();
+      else this.#faults?.call('fetch', argument as number).catch((error) => this.#fail(error));
+    };
+    thread.onDeath = (error) => this.#fail(error);
+  }
+
+  #fail(error: GodwitError): void {
+    this.#allPresent.reject(error);
+    this.#options.onFailed?.(error);
   }
 }

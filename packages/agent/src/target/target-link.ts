@@ -35,6 +35,8 @@ export interface TargetLinkOptions {
   readonly onAttached: (writer: FrameWriter) => void;
   /** The last frame of the old socket that landed. */
   readonly landedBefore: () => number;
+  /** Post-copy: the guest runs here, and there is nothing better to do than to go on dialling. */
+  readonly patient: () => boolean;
   /** The socket is closed and its reader ended; a new one is being dialled. */
   readonly onLost: () => void;
   readonly onFailed: (error: GodwitError) => void;
@@ -52,7 +54,6 @@ export class TargetLink {
   #current: Attached | null = null;
   /** Set when the link is not to be dialled again. */
   #over = false;
-  #patient = false;
   #retry: NodeJS.Timeout | undefined;
   #dialling: Promise<void> | null = null;
 
@@ -71,11 +72,6 @@ export class TargetLink {
 
   get reader(): LandingReader | null {
     return this.#current?.reader ?? null;
-  }
-
-  /** Post-copy: the guest runs here, and there is nothing better to do than to go on dialling. */
-  setPatient(): void {
-    this.#patient = true;
   }
 
   /** The peer said that this is the end. */
@@ -162,7 +158,8 @@ export class TargetLink {
       const error = GodwitError.from(thrown);
       const silentMs = performance.now() - lostAtMs;
       const hopeless = error.code !== 'channel.refused';
-      if (hopeless || (!this.#patient && silentMs > LINK_SILENCE_MS)) return this.fail(error);
+      if (hopeless || (!this.#options.patient() && silentMs > LINK_SILENCE_MS))
+        return this.fail(error);
       const pauseMs = Math.min(RECONNECT_FIRST_MS * 2 ** attempt, RECONNECT_MAX_MS);
       const jittered = pauseMs * (1 + Math.random() / 2);
       this.#retry = setTimeout(() => this.#redial(lostAtMs, attempt + 1), jittered);

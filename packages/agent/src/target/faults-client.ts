@@ -1,0 +1,241 @@
+/**
+ * Fetches the pages harts wait for.
+ *
+ *   hart's fault slot, bell -> [faults client] -> READ ... READ_RESPONSE -> page present -> hart wakes
+ *
+ * A thread and a connection of its own (faults-client.worker.ts), open before the guest runs here. It
+ * sleeps on the guest's fault bell with Atomics.waitAsync, because its event loop must go on reading the
+ * socket; a timer keeps the loop referenced, without which waitAsync never comes back in a worker.
+ *
+ *   state of the page in the slot   what happens
+ *   absent                          READ, once until it is answered or the connection breaks
+ *   landing                         nothing: a channel is filling it and will wake the hart
+ *   present                         the hart is woken: it looked just before
+ *
+ * A connection that breaks is dialled again without end, and every page still waited for is asked for
+ * again.
+ */
+import { type GuestMemory, memoryMap, PageStates } from '@godwit/machine';
+import {
+  emptyHeader,
+  type FrameHeader,
+  GodwitError,
+  OPCODE,
+  READ_PAGES_MAX,
+} from '@godwit/protocol';
+import { closeError } from '../channel/close-codes.ts';
+import type { FrameWriter } from '../channel/frame-writer.ts';
+import { CompletionQueue, QueuePair } from '../channel/verbs.ts';
+import type { FaultHistogram } from './fault-histogram.ts';
+import { LandingReader } from './landing-reader.ts';
+import { Placement, type PlacementOptions } from './placement.ts';
+import { TargetLink } from './target-link.ts';
+
+const BELL = memoryMap.CONTROL_BELL_FAULT >> 2;
+/** A look without a ring, in case of a hart that rang before this thread listened. */
+const LOOK_EVERY_MS = 100;
+/** Answers after which the source is told what has landed; until then it would push them again. */
+const CREDIT_EVERY = 32;
+
+export interface FaultsClientOptions extends PlacementOptions {
+  readonly histogram: FaultHistogram;
+  readonly migration: string;
+  readonly capability: string;
+  readonly host: string;
+  readonly port: number;
+  /** The source's key for READ. */
+  readonly readKey: number;
+  /** Absent pages after the faulted one that are asked for with it. */
+  readonly neighbours: number;
+  readonly onFailed: (error: GodwitError) => void;
+}
+
+export class FaultsClient {
+  readonly #options: FaultsClientOptions;
+  readonly #guest: GuestMemory;
+  readonly #states: PageStates;
+  readonly #placement: Placement;
+  readonly #link: TargetLink;
+  readonly #header = emptyHeader();
+  readonly #completions = new CompletionQueue();
+  #queue: QueuePair | null = null;
+  /** READs not answered yet, in the order of their answers. */
+  #reads: Uint32Array[] = [];
+  /** When each page was asked for; a page that is here is not asked for again. */
+  readonly #askedAtMs = new Map<number, number>();
+  #landKey = 0;
+  #watching: Promise<void> | null = null;
+  #closed = false;
+  #landedSequence = 0;
+  #landedBefore = 0;
+  #answersSinceCredit = 0;
+
+  constructor(options: FaultsClientOptions) {
+    this.#options = options;
+    this.#guest = options.guest;
+    this.#states = new PageStates(options.guest);
+    this.#placement = new Placement(options);
+    this.#link = new TargetLink({
+      ...options,
+      kind: 'faults',
+      makeReader: (writer) => this.#makeReader(writer),
+      onAttached: (writer) => this.#attached(writer),
+      onLost: () => this.#lost(),
+      landedBefore: () => this.#landedBefore,
+      patient: () => options.board.inPostcopy,
+    });
+  }
+
+  connect(): Promise<void> {
+    return this.#link.connect();
+  }
+
+  /** Begins to answer the harts. @param landKey under which their pages land here */
+  start(landKey: number): void {
+    this.#landKey = landKey;
+    this.#watching ??= this.#watch();
+  }
+
+  /** Asks for a page although no hart waits: what came for it was wrong. */
+  fetch(page: number): void {
+    this.#askedAtMs.delete(page);
+    this.#ask(page);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    Atomics.notify(this.#guest.i32, BELL);
+    await this.#link.close();
+    await this.#watching;
+  }
+
+  // ---------------------------------------------------------------------------------- the harts
+
+  async #watch(): Promise<void> {
+    const keepAlive = setInterval(() => {}, 1 << 30);
+    while (!this.#closed) {
+      const rung = Atomics.load(this.#guest.i32, BELL);
+      this.#look();
+      const wait = Atomics.waitAsync(this.#guest.i32, BELL, rung, LOOK_EVERY_MS);
+      if (wait.async) await wait.value;
+    }
+    clearInterval(keepAlive);
+  }
+
+  #look(): void {
+    for (const { page } of this.#states.faults()) {
+      const state = this.#states.get(page);
+      if (state === memoryMap.PAGE_PRESENT) this.#states.wakeWaiters(page);
+      else if (state === memoryMap.PAGE_ABSENT) this.#ask(page);
+    }
+  }
+
+  #ask(page: number): void {
+    if (this.#queue === null || this.#askedAtMs.has(page) || this.#landKey === 0) return;
+    const sge = Uint32Array.of(page, 1 + this.#absentAfter(page));
+    this.#askedAtMs.set(page, performance.now());
+    this.#reads.push(sge);
+    this.#queue.post({
+      id: page,
+      opcode: 'READ',
+      key: this.#options.readKey,
+      round: 0,
+      flags: 0,
+      signalled: false,
+      sge,
+    });
+  }
+
+  #absentAfter(page: number): number {
+    const limit = Math.min(this.#options.neighbours, READ_PAGES_MAX - 1);
+    let count = 0;
+    while (count < limit && page + count + 1 < this.#guest.pages) {
+      if (this.#states.get(page + count + 1) !== memoryMap.PAGE_ABSENT) break;
+      count++;
+    }
+    return count;
+  }
+
+  // ----------------------------------------------------------------------------- the connection
+
+  #makeReader(writer: FrameWriter): LandingReader {
+    const { channel } = this.#options;
+    const placement = this.#placement;
+    this.#landedBefore = this.#landedSequence;
+    this.#landedSequence = 0;
+    return new LandingReader('faults', {
+      ram: this.#guest.ram(),
+      admit: (header) => this.#admit(header),
+      admitRun: (header, first, pages) => this.#admitRun(header, first, pages),
+      stillAdmitted: () => placement.stillAdmitted(),
+      claim: (page) => placement.claim(page),
+      landed: (page) => this.#landed(page),
+      unclaim: (page) => placement.unclaim(page),
+      copied: () => {},
+      frameLanded: (header) => this.#answered(header, writer),
+      barrier: () => {
+        throw new GodwitError('wire.bad_frame', { why: 'a barrier on the faults channel' });
+      },
+      ping: (payload) => writer.pong(payload),
+      closed: (payload) => this.#link.peerClosed(closeError(payload, channel)),
+      failed: (error) => this.#link.fail(error),
+    });
+  }
+
+  /** An answer must be to the oldest READ, whole and in its order. */
+  #admit(header: FrameHeader): void {
+    const asked = this.#reads[0];
+    if (asked === undefined || header.key !== this.#options.readKey) {
+      const { channel } = this.#options;
+      throw new GodwitError('channel.protection', {
+        channel,
+        key: header.key,
+        why: 'nothing was asked for',
+      });
+    }
+    this.#placement.admit(header, this.#landKey);
+  }
+
+  #admitRun(header: FrameHeader, firstPage: number, pages: number): void {
+    const asked = this.#reads[0]!;
+    if (header.runs !== 1 || asked[0] !== firstPage || asked[1] !== pages) {
+      throw new GodwitError('wire.bad_frame', { why: 'an answer to another READ than the oldest' });
+    }
+    this.#placement.admitRun(header, firstPage, pages);
+  }
+
+  #landed(page: number): void {
+    this.#placement.landed(page);
+    const askedAtMs = this.#askedAtMs.get(page);
+    if (askedAtMs === undefined) return;
+    this.#askedAtMs.delete(page);
+    this.#options.histogram.record((performance.now() - askedAtMs) * 1000);
+  }
+
+  #answered(header: FrameHeader, writer: FrameWriter): void {
+    const asked = this.#reads.shift()!;
+    this.#queue?.responded();
+    // Pages that a push had brought first were thrown away, and are no fault's latency.
+    this.#askedAtMs.delete(asked[0]!);
+    this.#landedSequence = header.sequence;
+    if (++this.#answersSinceCredit < CREDIT_EVERY) return;
+    this.#answersSinceCredit = 0;
+    const credit = this.#header;
+    credit.opcode = OPCODE.CREDIT;
+    credit.sequence = header.sequence;
+    writer.small(credit);
+  }
+
+  #attached(writer: FrameWriter): void {
+    this.#queue = new QueuePair(this.#guest, writer, this.#completions, () => {});
+    this.#look();
+  }
+
+  #lost(): void {
+    this.#queue?.flush();
+    this.#completions.poll();
+    this.#queue = null;
+    this.#reads = [];
+    this.#askedAtMs.clear();
+  }
+}
