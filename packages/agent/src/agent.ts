@@ -120,11 +120,20 @@ export class Agent {
       onPeer: (socket) => this.migrations.onPeerSocket(socket),
       onConsole: (socket) => this.consoles.onSocket(socket),
       health: () => ({ ok: true, host: this.host, incarnation: this.incarnation }),
+      pulse: (name) => this.#pulse(name),
     });
     this.link.start();
     this.#sampler = setInterval(() => {
       for (const guest of this.guests.values()) void guest.sampleDirty();
     }, HEARTBEAT_MS);
+  }
+
+  /** Enough to see from outside that a guest gets on, without the rest of its report. */
+  #pulse(name: string): object | undefined {
+    const report = this.guests.get(name)?.report();
+    if (report === undefined) return undefined;
+    const { epoch, state, instructions, writes } = report;
+    return { epoch, running: state === 'running', instructions, writes };
   }
 
   /** What we listen on: HOST:PORT, with the port that was chosen. */

@@ -3,6 +3,7 @@
  *
  *   /v1/peer      WebSocket -> migrations   the first message carries the migration's capability
  *   /v1/console   WebSocket -> consoles     with a cluster token: Authorization: Bearer, or ?token=
+ *   /v1/guests/NAME/pulse   GET, JSON   the guest's count of work done, for whoever watches from outside
  *   /healthz      GET, JSON
  *
  * Pages never pass here; each channel thread has a port of its own. What comes in is limited before
@@ -28,6 +29,8 @@ export interface ControlServerOptions {
   onPeer(socket: WebSocket): void;
   onConsole(socket: WebSocket): void;
   health(): object;
+  /** Nothing when this host does not hold the guest. */
+  pulse(guest: string): object | undefined;
 }
 
 export class ControlServer {
@@ -83,9 +86,20 @@ export class ControlServer {
   }
 
   #request(request: IncomingMessage, response: ServerResponse): void {
-    const isHealth = request.method === 'GET' && request.url === '/healthz';
-    response.writeHead(isHealth ? 200 : 404, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(isHealth ? this.#options.health() : { error: 'no such path' }));
+    const answer = request.method === 'GET' ? this.#answer(request) : undefined;
+    response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(answer ?? { error: 'no such path' }));
+  }
+
+  #answer(request: IncomingMessage): object | undefined {
+    const url = URL.parse(request.url ?? '', 'http://agent');
+    if (url?.pathname === '/healthz') return this.#options.health();
+    const { token } = this.#options;
+    const guest = /^\/v1\/guests\/([a-z0-9-]+)\/pulse$/.exec(url?.pathname ?? '')?.[1];
+    if (url === null || guest === undefined) return undefined;
+    // Who may not ask is told no more than who asks for a guest that is not here.
+    if (token !== undefined && !isToken(token, url, request)) return undefined;
+    return this.#options.pulse(guest);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
