@@ -31,6 +31,7 @@ interface ToTarget {
     capability: string;
     pagePorts: number[];
     faultsPort: number;
+    readKey: number;
   };
   readonly close?: true;
 }
