@@ -12,7 +12,7 @@ import { COORDINATOR, SOURCE, TARGET } from '../src/cores/mod.ts';
 import type { SourceRow } from '../src/cores/source.ts';
 import type { TargetRow } from '../src/cores/target.ts';
 import { bottomStates, type Rule, type Walk, walk } from './walk.ts';
-import type { Cores, Settings } from './walk-world.ts';
+import type { Cores, Settings } from './walk-state.ts';
 
 const CORES: Cores = { source: SOURCE, target: TARGET, coordinator: COORDINATOR };
 

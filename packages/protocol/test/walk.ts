@@ -14,7 +14,8 @@
  * ends in one of them.
  */
 import { isSettled } from '../src/cores/mod.ts';
-import { firstWorld, keyOf, moves, type Settings, type World } from './walk-world.ts';
+import { firstWorld, keyOf, type Settings, type World } from './walk-state.ts';
+import { moves } from './walk-world.ts';
 
 export type Rule = 'never two' | 'no lost write' | 'no page lost' | 'never none' | 'all end';
 

@@ -1,0 +1,110 @@
+/**
+ * Prints CORES.md: the three cores as diagrams and as text, read from the tables.
+ *
+ *   node packages/protocol/model/diagrams.ts           to stdout
+ *   node packages/protocol/model/diagrams.ts --write   into packages/protocol/CORES.md
+ *
+ * A test compares the file with what this prints, so a drawing cannot grow stale.
+ */
+import { writeFileSync } from 'node:fs';
+import type { Core, Facts } from '../src/cores/core.ts';
+import { COORDINATOR, SOURCE, TARGET } from '../src/cores/mod.ts';
+
+type AnyCore = Core<string, string, string, Facts, string>;
+
+const CORES = [SOURCE, TARGET, COORDINATOR] as unknown as readonly AnyCore[];
+
+const HEAD = `# The migration cores
+
+Generated from the tables in \`src/cores\` (\`node packages/protocol/model/diagrams.ts --write\`); not edited by
+hand. A row: in these phases, on these events, if the condition holds, go to the next phase and perform the
+effects in this order. No next phase: the phase stays. An event without a row is ignored, counted and logged.
+
+*Guest* says whether harts may execute at that end: \`here\` they may, \`stopped\` a whole guest that may yet run
+here, \`frozen\` an image that must not run here again, \`absent\` nothing that could run.
+`;
+
+const list = (one: string | readonly string[]): readonly string[] =>
+  typeof one === 'string' ? [one] : one;
+
+function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |\n`;
+  return line(columns) + line(columns.map(() => '---')) + rows.map(line).join('');
+}
+
+/** One arrow for each pair of phases, with all events that lead along it. */
+function diagram(core: AnyCore): string {
+  const arrows = new Map<string, Set<string>>();
+  for (const row of core.rows) {
+    for (const phase of list(row.at)) {
+      if (row.to === undefined || row.to === phase) continue;
+      const arrow = `${phase} --> ${row.to}`;
+      const events = arrows.get(arrow) ?? new Set<string>();
+      for (const event of list(row.on)) {
+        events.add(row.when === undefined ? event : `${event} [${row.when}]`);
+      }
+      arrows.set(arrow, events);
+    }
+  }
+  const finals = Object.keys(core.phases).filter((phase) => core.isFinal(phase));
+  return [
+    '```mermaid',
+    'stateDiagram-v2',
+    `  [*] --> ${core.initial.phase}`,
+    ...[...arrows].map(([arrow, events]) => `  ${arrow}: ${[...events].join(', ')}`),
+    ...finals.map((phase) => `  ${phase} --> [*]`),
+    '```',
+    '',
+  ].join('\n');
+}
+
+function section(core: AnyCore): string {
+  const title = core.role[0]!.toUpperCase() + core.role.slice(1);
+  const hasGuest = core.role !== 'coordinator';
+  const phases = Object.entries(core.phases).map(([name, { guest, what }]) =>
+    hasGuest ? [name, guest, what] : [name, what],
+  );
+  const rows = core.rows.map((row) => [
+    list(row.at).join(', '),
+    list(row.on).join(', ') + (row.when === undefined ? '' : ` [${row.when}]`),
+    row.to ?? '',
+    row.effects.join(', '),
+    row.why,
+  ]);
+  const ignored = core.ignoring.map(({ at, on, why }) => [at.join(', '), on.join(', '), why]);
+  const others = core.ignoredPairs().filter(({ why }) => why === '');
+  const byPhase = Map.groupBy(others, ({ phase }) => phase);
+  return [
+    `## ${title}\n`,
+    diagram(core),
+    table(hasGuest ? ['phase', 'guest', 'what'] : ['phase', 'what'], phases),
+    table(['at', 'on', 'then', 'effects', 'why'], rows),
+    `### ${title}: events\n`,
+    table(['event', 'what'], Object.entries(core.events)),
+    `### ${title}: effects\n`,
+    table(['effect', 'what'], Object.entries(core.effects)),
+    `### ${title}: ignored, and why\n`,
+    table(['at', 'on', 'why'], ignored),
+    'Not expected at all, and ignored too:\n',
+    table(
+      ['at', 'on'],
+      [...byPhase].map(([phase, pairs]) => [phase, pairs.map(({ event }) => event).join(', ')]),
+    ),
+  ].join('\n');
+}
+
+export function coresDocument(): string {
+  return [HEAD, ...CORES.map(section)].join('\n');
+}
+
+if (import.meta.main) {
+  const option = process.argv[2];
+  if (option === '--write') {
+    writeFileSync(new URL('../CORES.md', import.meta.url), coresDocument());
+  } else if (option === undefined) {
+    process.stdout.write(coresDocument());
+  } else {
+    process.stderr.write(`error: ${option}: unknown option\nhint: the only option is --write\n`);
+    process.exitCode = 2;
+  }
+}
