@@ -10,8 +10,8 @@
  */
 import { Assembler, writeElf } from './assembler.ts';
 import * as isa from './encode.ts';
+import { WINDOW_BASE, WINDOW_HALF_BYTES } from './group.ts';
 import type { Sequence } from './sequence.ts';
-import { WINDOW_BASE, WINDOW_HALF_BYTES } from './sequence.ts';
 
 const PROGRAM = 0x80000000;
 /** A page border beyond the program, in RAM of 8 MiB and more. */
