@@ -5,7 +5,8 @@
  *
  *              round                                push
  *   unit       stripe                               chunk, at most PUSH_PAGES_MAX pages
- *   window     CREDIT_BYTES                         PUSH_CREDIT_BYTES: a fault must not wait behind it
+ *   window     CREDIT_BYTES                         PUSH_CREDIT_BYTES while harts wait: a fault must
+ *                                                   not wait behind it
  *   at its end barrier                              nothing; pages may be given back and go again
  *   lost       requeued into the dirty map          given back to the push table
  *
@@ -101,8 +102,10 @@ export class RoundJob implements Job {
   }
 }
 
+/** The window while no hart waits, in PUSH_CREDIT_BYTES. Measured: docs/decisions/0002-data-path.md. */
+const QUIET_WINDOW = 4;
+
 export class PushJob implements Job {
-  readonly windowBytes = PUSH_CREDIT_BYTES;
   readonly requestBytesMax = PUSH_PAGES_MAX * PAGE_BYTES;
   readonly #table: PushTable;
   readonly #key: number;
@@ -113,6 +116,10 @@ export class PushJob implements Job {
   constructor(table: PushTable, key: number) {
     this.#table = table;
     this.#key = key;
+  }
+
+  get windowBytes(): number {
+    return this.#table.quiet ? PUSH_CREDIT_BYTES * QUIET_WINDOW : PUSH_CREDIT_BYTES;
   }
 
   next(): WorkRequest | null {

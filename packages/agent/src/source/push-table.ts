@@ -19,9 +19,13 @@ import { PUSH_PAGES_MAX } from '@godwit/protocol';
 
 const CURSOR = 0;
 const HINT = 1;
+const FAULTED_AT = 2;
 const CONTROL_WORDS = 4;
 /** Chunks that follow a fault before the general order is taken up again: 1 MiB. */
 const NEAR_CHUNKS = 16;
+
+/** So long after a fault the next one is expected. */
+const QUIET_AFTER_MS = 10;
 
 /** A channel's place beside the shared one. */
 export interface PushPlace {
@@ -88,6 +92,13 @@ export class PushTable {
   /** A hart waited for this page: what lies around it is wanted next. */
   hint(page: number): void {
     Atomics.store(this.#control, HINT, Math.floor(page / PUSH_PAGES_MAX) + 1);
+    Atomics.store(this.#control, FAULTED_AT, Date.now() | 0);
+  }
+
+  /** Whether no hart has waited for a page lately: the link is free for the push. */
+  get quiet(): boolean {
+    const sinceMs = ((Date.now() | 0) - Atomics.load(this.#control, FAULTED_AT)) | 0;
+    return sinceMs < 0 || sinceMs > QUIET_AFTER_MS;
   }
 
   /** The pages may not have arrived. The caller has the channels look again. */

@@ -9,7 +9,7 @@
  * a view a page would cost a system call a page.
  *
  *   state     the next bytes are             view
- *   head      message and frame header       what is missing of HEAD_BYTES, never a page's byte
+ *   head      message and frame header       what is missing of HEAD_BYTES, no byte of a long run
  *   staged    descriptors, scattered pages   the rest of the frame, in the staging buffer
  *   placed    one run of pages               the rest of the run in guest memory, or of a page that
  *                                            was lost to another channel, in the trash buffer
@@ -69,7 +69,11 @@ export interface LandingPlace {
 
 /** The longest header of a server's message and a frame's: a long run's first byte comes after it. */
 const HEAD_BYTES = WS_SERVER_HEADER_BYTES_MAX + FRAME_HEADER_BYTES;
-const HEAD_BYTES_MAX = Math.max(HEAD_BYTES, 2 + WS_CONTROL_BYTES_MAX);
+/**
+ * On the faults channel nothing is placed, and a hart waits: header and page come in one read, at the
+ * price of a second copy of 4 KiB.
+ */
+const FAULT_HEAD_BYTES = 2 * PAGE_BYTES;
 const TRASH_BYTES = 16 * PAGE_BYTES;
 const MESSAGE_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX;
 
@@ -78,8 +82,10 @@ type State = 'head' | 'staged' | 'placed' | 'ended';
 export class LandingReader implements SocketReader {
   readonly #kind: 'pages' | 'faults';
   readonly #place: LandingPlace;
-  readonly #head = Buffer.alloc(HEAD_BYTES_MAX);
-  readonly #headView = new DataView(this.#head.buffer, this.#head.byteOffset, HEAD_BYTES_MAX);
+  /** How much is read at once where a message begins. */
+  readonly #headBytes: number;
+  readonly #head: Buffer;
+  readonly #headView: DataView;
   readonly #staging = new Uint8Array(FRAME_PAYLOAD_BYTES_MAX);
   readonly #stagingView = new DataView(this.#staging.buffer);
   readonly #trash = new Uint8Array(TRASH_BYTES);
@@ -91,7 +97,7 @@ export class LandingReader implements SocketReader {
   /** Bytes of the state's buffer or run that are there. */
   #have = 0;
   /** Bytes the header under way needs. */
-  #need = HEAD_BYTES;
+  #need: number;
   #wireBytes = 0;
   /** Pages of the frame under way that are complete; descriptors checked (staged only). */
   #pagesDone = 0;
@@ -103,6 +109,10 @@ export class LandingReader implements SocketReader {
   constructor(kind: 'pages' | 'faults', place: LandingPlace) {
     this.#kind = kind;
     this.#place = place;
+    this.#headBytes = kind === 'faults' ? FAULT_HEAD_BYTES : HEAD_BYTES;
+    this.#need = this.#headBytes;
+    this.#head = Buffer.alloc(Math.max(this.#headBytes, 2 + WS_CONTROL_BYTES_MAX));
+    this.#headView = new DataView(this.#head.buffer, this.#head.byteOffset, this.#head.length);
   }
 
   view(): Uint8Array {
@@ -166,7 +176,7 @@ export class LandingReader implements SocketReader {
       const used = this.#readMessage(at);
       if (used === 0) break;
       at += used;
-      this.#need = HEAD_BYTES;
+      this.#need = this.#headBytes;
     }
     if (this.#state === 'head') {
       this.#head.copyWithin(0, at, this.#have);
@@ -210,7 +220,7 @@ export class LandingReader implements SocketReader {
   }
 
   #missing(bytes: number): number {
-    this.#need = Math.max(HEAD_BYTES, bytes);
+    this.#need = Math.max(this.#headBytes, bytes);
     return 0;
   }
 
@@ -259,7 +269,7 @@ export class LandingReader implements SocketReader {
     if (this.#have < this.#header.payloadBytes) return;
     this.#state = 'head';
     this.#have = 0;
-    this.#need = HEAD_BYTES;
+    this.#need = this.#headBytes;
     this.#place.frameLanded(this.#header, this.#wireBytes);
   }
 
