@@ -22,6 +22,23 @@ effects in this order. No next phase: the phase stays. An event without a row is
 
 *Guest* says whether harts may execute at that end: \`here\` they may, \`stopped\` a whole guest that may yet run
 here, \`frozen\` an image that must not run here again, \`absent\` nothing that could run.
+
+## What the walk over all three taught
+
+\`test/product.test.ts\` enumerates every interleaving of messages, cuts, deadlines and one fault. Rows that look
+odd alone are there because of it:
+
+- A target that **asks** does not obey CANCEL. Source cancels, asks, hears VERDICT target and is killed; the late
+  CANCEL would make the target drop the only whole copy although the verdict is in its favour.
+- A target renounces only when the coordinator is **out of reach** (link lost, or an answer so overdue that the link
+  is given up), not when its own deadline passes: a slow coordinator and a killed source would leave no guest.
+- A **settled** coordinator answers the owner's own late question with ALL_PRESENT seen, not with "superseded": the
+  question may have crossed the end, and its owner would stop a running guest.
+- **Rule 2's exception, exactly.** A source killed while its CANCEL or DECIDE(source) is on its way takes the guest
+  along, though the target holds all of it: the source had claimed the guest, its message arrives after its death,
+  and the target cannot tell it from one sent by the living. Reported \`lost\`; the window is one message long.
+- A dead target that had journalled RAN is never followed by the source's image, whatever else is known; a journal
+  that says it had not, against a RUNNING that was seen, is not believed either.
 `;
 
 const list = (one: string | readonly string[]): readonly string[] =>

@@ -39,6 +39,14 @@ test('one fault and a cancel at any time, healing: the same', (t) => {
   t.diagnostic(`${result.states} states`);
 });
 
+for (const postcopy of [false, true]) {
+  test(`a killed target is discarded by a person, ${postcopy ? 'post-copy' : 'pre-copy'}`, () => {
+    const settings: Settings = { cores: CORES, postcopy, heal: true, faults: 1, cancel: false };
+    const result = walk({ ...settings, killsOnly: true, discards: true, liveness: true });
+    assert.equal(result.broken.size, 0, explain(result));
+  });
+}
+
 // ---------------------------------------------------------------------------------- mutations
 
 type AnyRow = SourceRow | TargetRow | CoordinatorRow;

@@ -31,6 +31,8 @@ export interface Settings {
   readonly cancel: boolean;
   /** No stops, no cuts, no bad digests: a smaller world. */
   readonly killsOnly?: boolean;
+  /** The end of a killed target is proved by a person who discards whatever it did. */
+  readonly discards?: boolean;
 }
 
 export type End = 'source' | 'target' | 'coordinator';

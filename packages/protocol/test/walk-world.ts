@@ -112,7 +112,7 @@ export function moves(w: World, settings: Settings): Move[] {
   const awake = (end: End): boolean => w.up[end] && w.stopped !== end;
   if (awake('source')) sourceMoves(w, settings, add);
   if (awake('target')) targetMoves(w, settings, add);
-  if (awake('coordinator')) coordinatorMoves(w, settings.cores, add);
+  if (awake('coordinator')) coordinatorMoves(w, settings, add);
   linkMoves(w, settings, add);
   if (w.faults > 0) faultMoves(w, settings, add);
   return found;
@@ -230,7 +230,8 @@ function targetMoves(w: World, { cores, postcopy }: Settings, add: Add): void {
   if (!late.ignored && !(repeats && asked)) on('deadline');
 }
 
-function coordinatorMoves(w: World, cores: Cores, add: Add): void {
+function coordinatorMoves(w: World, settings: Settings, add: Add): void {
+  const { cores, discards = false } = settings;
   const on = (event: CoordinatorEvent, from: End, change: (next: World) => void): void =>
     add(`coordinator: ${event} from ${from}`, true, (next) => {
       change(next);
@@ -244,7 +245,8 @@ function coordinatorMoves(w: World, cores: Cores, add: Add): void {
   };
   if (!w.proofTold && !w.up.source) on('sourceDied', 'coordinator', told);
   if (!w.proofTold && !w.up.target) {
-    on(w.ran ? 'targetDiedRan' : 'targetDiedNotRan', 'coordinator', told);
+    const proof = w.ran ? 'targetDiedRan' : 'targetDiedNotRan';
+    on(discards ? 'targetDiscarded' : proof, 'coordinator', told);
   }
 }
 

@@ -77,7 +77,7 @@ function runsAt(w: World, { cores }: Settings): { source: boolean; target: boole
 function wrongAt(w: World, settings: Settings): Rule | undefined {
   const runs = runsAt(w, settings);
   if (runs.source && runs.target) return 'never two';
-  if (runs.source && w.ran) return 'no lost write';
+  if (runs.source && w.ran && !settings.discards) return 'no lost write';
   if (w.up.source && w.source.phase === 'freed' && !(w.ran && w.target.complete)) {
     return 'no page lost';
   }
