@@ -106,8 +106,10 @@ export class Cluster {
 
   /** Guests end with the cluster. Never throws; nothing of it is left. */
   async stop(): Promise<void> {
+    const answered = new AbortController();
     const shutdown = this.api.shutdown().catch(() => undefined);
-    await Promise.race([shutdown, pause(SHUTDOWN_DEADLINE_MS)]);
+    await Promise.race([shutdown, pause(SHUTDOWN_DEADLINE_MS, answered.signal)]);
+    answered.abort(); // Or the timer would keep this process for the rest of its time.
     await endAll(this.#children, this.stateDir);
   }
 
@@ -126,6 +128,11 @@ export class Cluster {
       await pause(20, signal);
     }
   }
+}
+
+/** As the agent reads sizes: whole MiB. */
+export function mibText(bytes: number): string {
+  return `${Math.floor(bytes / 1024 ** 2)}MiB`;
 }
 
 /** Names of hosts: a, b, ... z, then h27, h28, ... */
@@ -154,7 +161,7 @@ function startAgent(index: number, coordinator: string, options: ClusterOptions)
   const port = options.port === 0 ? 0 : options.port + AGENT_PORT_STEP + index;
   const args = ['--name', name, '--state-dir', join(options.stateDir, `host-${name}`)];
   args.push('--listen', `127.0.0.1:${port}`, '--page-ports', '0', '--coordinator', coordinator);
-  args.push('--memory', String(options.memoryBytes));
+  args.push('--memory', mibText(options.memoryBytes));
   return startChild(`agent ${name}`, 'agent', args, options);
 }
 

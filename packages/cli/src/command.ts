@@ -4,7 +4,7 @@
  */
 import { type Command, Option } from 'commander';
 import { ApiClient } from './api-client.ts';
-import { EXIT } from './errors.ts';
+import { CommandError, EXIT } from './errors.ts';
 import type { Io } from './io.ts';
 import { applyOutsideValues, COORDINATOR_DEFAULT } from './options.ts';
 
@@ -79,6 +79,23 @@ export function does<T extends object>(
         return new ApiClient({ url: coordinator, token });
       },
     };
-    context.exit = (await run(call)) ?? EXIT.ok;
+    try {
+      context.exit = (await run(call)) ?? EXIT.ok;
+    } catch (thrown) {
+      throw withOwnHint(CommandError.from(thrown), command);
+    }
   });
+}
+
+/** What was wrong with a call is best looked up in the help of that very command. */
+function withOwnHint(error: CommandError, command: Command): CommandError {
+  const isGeneral = error.hint === undefined || error.code === 'guest.bad_spec';
+  if (error.exit !== EXIT.usage || !isGeneral) return error;
+  const { code, exit, message } = error;
+  const hint = `${pathOf(command)} --help`;
+  return new CommandError({ code, exit, message, hint }, { cause: error });
+}
+
+function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
 }

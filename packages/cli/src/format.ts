@@ -36,6 +36,11 @@ export function durationText(ms: number): string {
   return `${digits(ms / 1000)} s`;
 }
 
+/** Blackouts are compared with each other, so they stay in one unit: "0.2 ms", "84 ms", "1,200 ms". */
+export function stallText(ms: number): string {
+  return `${ms < 10 ? trim(ms.toFixed(1)) : countText(ms)} ms`;
+}
+
 /** Age of something alive: "12s", "4m", "3h", "9d". */
 export function ageText(ms: number): string {
   const s = Math.max(0, Math.floor(ms / 1000));

@@ -3,7 +3,15 @@
  * Pure; used by `migration show` and at the end of `guest migrate`.
  */
 import type { Migration, RoundReport } from '@godwit/protocol';
-import { bytesText, countText, durationText, linkText, rateText, timeText } from './format.ts';
+import {
+  bytesText,
+  countText,
+  durationText,
+  linkText,
+  rateText,
+  stallText,
+  timeText,
+} from './format.ts';
 
 const ACTIONS: Readonly<Record<string, string>> = {
   again: 'next round',
@@ -41,7 +49,7 @@ export function outcomeLines(m: Migration): string[] {
     const verified = r.verified ? '   verified' : '';
     const s = r.steps;
     const lines = [
-      `done in ${durationText(r.totalMs)}   downtime ${durationText(r.downtimeMs)}${predicted}   ` +
+      `done in ${durationText(r.totalMs)}   downtime ${stallText(r.downtimeMs)}${predicted}   ` +
         `${bytesText(r.bytes)} moved${verified}`,
       `  stop ${number(s.stopMs)} · last pages ${number(s.lastPagesMs)} · state ${number(s.stateMs)}` +
         ` · landed ${number(s.landedMs)} · run ${number(s.runMs)} ms`,
@@ -56,7 +64,7 @@ export function outcomeLines(m: Migration): string[] {
 function faultText(r: NonNullable<Migration['result']>): string {
   const p50 = durationText(r.faultP50Us / 1000);
   const p99 = durationText(r.faultP99Us / 1000);
-  return `${countText(r.faults)} faults, p50 ${p50}, p99 ${p99}, longest stall ${durationText(r.longestStallMs)}`;
+  return `${countText(r.faults)} faults, p50 ${p50}, p99 ${p99}, longest stall ${stallText(r.longestStallMs)}`;
 }
 
 /** The whole page that `migration show` prints. */
@@ -92,7 +100,7 @@ function resultLines(m: Migration): string[] {
         : `${text} (was ${durationText(measured)}, ${error(predicted, measured)})`;
     const { totalMs, downtimeMs } = m.prediction;
     const total = was(`total ${durationText(totalMs)}`, totalMs, r?.totalMs);
-    const downtime = was(`downtime ${durationText(downtimeMs)}`, downtimeMs, r?.downtimeMs);
+    const downtime = was(`downtime ${stallText(downtimeMs)}`, downtimeMs, r?.downtimeMs);
     lines.push(`prediction       ${total}   ${downtime}`);
   }
   if (r === undefined) return lines;

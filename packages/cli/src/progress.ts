@@ -74,7 +74,7 @@ export class MigrationView {
       const bar = `[${'#'.repeat(filled)}${'.'.repeat(BAR_CELLS - filled)}]`;
       this.#write(`\r\x1b[K${`${bar} ${text}`.slice(0, this.#columns() - 1)}`);
       this.#hasBar = true;
-    } else if (nowMs - this.#lastPlainAtMs >= PLAIN_EVERY_MS) {
+    } else if (p.percent > 0 && nowMs - this.#lastPlainAtMs >= PLAIN_EVERY_MS) {
       this.#lastPlainAtMs = nowMs;
       this.#line(`  ${text}`);
     }
@@ -100,8 +100,8 @@ function progressText(m: Migration, p: NonNullable<Migration['progress']>, etaMs
     );
   }
   if (Number.isFinite(etaMs)) {
-    const range = p.etaRangeMs?.map((ms) => durationText(ms)).join('..');
-    parts.push(`about ${durationText(etaMs)} left${range ? `  (${range})` : ''}`);
+    const [low, high] = (p.etaRangeMs ?? [0, 0]).map(durationText);
+    parts.push(`about ${durationText(etaMs)} left${low === high ? '' : `  (${low}..${high})`}`);
   }
   return parts.join('  ');
 }

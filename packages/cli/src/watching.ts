@@ -48,3 +48,8 @@ export async function watching<T>(
   }
   return EXIT.interrupted;
 }
+
+/** A list that keeps its order from one look to the next. */
+export function byName<T extends { name: string }>(list: readonly T[]): T[] {
+  return list.toSorted((x, y) => (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
+}

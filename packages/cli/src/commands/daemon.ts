@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { NAME_PATTERN } from '@godwit/protocol';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { daemonEntry } from '../cluster.ts';
+import { daemonEntry, mibText } from '../cluster.ts';
 import { type Context, does, leaf } from '../command.ts';
 import type { Io } from '../io.ts';
 import { COORDINATOR_DEFAULT, parseSize } from '../options.ts';
@@ -37,7 +37,7 @@ export function addDaemonCommands(program: Command, context: Context): void {
     .option('--advertise <host:port>', 'how others reach it', parseAddress)
     .option('--page-ports <from-to>', 'ports of its page channels; 0: any', parsePorts, '7420-7499')
     .option('--coordinator <url>', 'where the coordinator is', COORDINATOR_DEFAULT)
-    .option('--memory <size>', 'memory for guests', (text) => String(parseSize(text)))
+    .option('--memory <size>', 'memory for guests', (text) => mibText(parseSize(text)))
     .option('--durable', 'sync the journal to disk: survives a power failure, not only a crash');
   addDaemonOptions(agent);
   does(context, agent, ({ io, options }) => runDaemon(io, 'agent', options));

@@ -9,7 +9,7 @@ import { ageText, bytesText, countText, durationText, rateText } from '../format
 import { guestText } from '../guest-text.ts';
 import { parseWriteRate } from '../options.ts';
 import { jsonDocument, table } from '../output.ts';
-import { watching, withWatch } from '../watching.ts';
+import { byName, watching, withWatch } from '../watching.ts';
 import { addGuestConsole } from './guest-console.ts';
 import { addGuestCreate } from './guest-create.ts';
 import { addGuestMigrate } from './guest-migrate.ts';
@@ -31,7 +31,7 @@ function addGuestLists(guest: Command, context: Context): void {
     'godwit guest ls --json | jq -r .[].name',
   ]);
   does<{ watch?: boolean }>(context, withWatch(withApi(ls.alias('list'))), (call) =>
-    watching(call, () => call.api.guests(), guestTable),
+    watching(call, async () => byName(await call.api.guests()), guestTable),
   );
 
   const show = leaf(guest, 'show <guest>', 'Show one guest: where it is, who holds what', [

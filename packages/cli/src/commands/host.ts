@@ -8,14 +8,14 @@ import { usageError } from '../errors.ts';
 import { ageText, bytesText } from '../format.ts';
 import type { Io } from '../io.ts';
 import { jsonDocument, paint, table } from '../output.ts';
-import { watching, withWatch } from '../watching.ts';
+import { byName, watching, withWatch } from '../watching.ts';
 
 export function addHostCommands(program: Command, context: Context): void {
   const host = group(program, 'host', 'hosts: list, show, fence');
 
   const ls = leaf(host, 'ls', 'List the hosts', ['godwit host ls', 'godwit host ls --watch']);
   does<{ watch?: boolean }>(context, withWatch(withApi(ls.alias('list'))), (call) =>
-    watching(call, () => call.api.hosts(), hostTable),
+    watching(call, async () => byName(await call.api.hosts()), hostTable),
   );
 
   const show = leaf(host, 'show <host>', 'Show one host', ['godwit host show b']);

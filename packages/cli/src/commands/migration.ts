@@ -4,7 +4,7 @@
 import type { Migration } from '@godwit/protocol';
 import type { Command } from 'commander';
 import { type Context, does, group, leaf, withApi } from '../command.ts';
-import { bytesText, durationText, linkText, timeText } from '../format.ts';
+import { bytesText, durationText, linkText, stallText, timeText } from '../format.ts';
 import { migrationText } from '../migration-text.ts';
 import { jsonDocument, table } from '../output.ts';
 import { followMigration } from '../progress.ts';
@@ -90,7 +90,7 @@ function migrationTable(migrations: readonly Migration[]): string {
         bytesText(r?.bytes ?? m.progress?.bytes ?? 0),
         r ? linkText(r.gbps * 1e9) : '-',
         r ? durationText(r.totalMs) : '-',
-        r ? durationText(r.downtimeMs) : '-',
+        r ? stallText(r.downtimeMs) : '-',
         String(r?.faults ?? m.progress?.faults ?? 0),
         m.verify ? verified : 'not asked',
       ];

@@ -1,0 +1,214 @@
+/**
+ * `npm run demo`: eighteen live migrations of two guests in use, and the proof that nothing was lost.
+ *
+ *   -- --json    the last line is {"ok", "migrations"}; the show goes to stderr
+ *   -- --quick   a smaller workload, two hosts
+ *   -- --keep    leaves the cluster running at the end until Ctrl-C
+ *
+ * Drives processes only: a coordinator and three agents, over loopback, as a user would. Ctrl-C at any
+ * moment takes everything down again.
+ */
+import { parseArgs } from 'node:util';
+import {
+  CommandError,
+  durationText,
+  EXIT,
+  type Io,
+  MigrationView,
+  printError,
+  processIo,
+} from '@godwit/cli';
+import type { AuditResult, Migration } from '@godwit/protocol';
+import { GapMeter } from './gap-meter.ts';
+import type { ClientVerdict } from './kv-traffic.ts';
+import {
+  fullScale,
+  type PlannedMove,
+  plan,
+  quickScale,
+  RACE_RATE_MIBPS,
+  RATE_MIBPS,
+  WORKLOAD,
+} from './plan.ts';
+import {
+  complaint,
+  type MoveResult,
+  moveTable,
+  recordOf,
+  TRY_NEXT,
+  verdictText,
+} from './report.ts';
+import { Stage } from './stage.ts';
+import { followPulse } from './workload-pulse.ts';
+
+interface Options {
+  readonly json: boolean;
+  readonly quick: boolean;
+  readonly keep: boolean;
+}
+
+/** A whole move of the demo takes seconds; one that takes this long has failed. */
+const MOVE_DEADLINE_MS = 60_000;
+
+class Demo {
+  readonly #io: Io;
+  readonly #options: Options;
+  readonly #stop: AbortSignal;
+  readonly #stage = new Stage();
+  readonly results: MoveResult[] = [];
+
+  constructor(io: Io, options: Options, stop: AbortSignal) {
+    this.#io = io;
+    this.#options = options;
+    this.#stop = stop;
+  }
+
+  /** @returns whether everything was verified and nothing was lost */
+  async run(): Promise<boolean> {
+    const startedAtMs = performance.now();
+    this.#say('starting a coordinator and three agents\n');
+    const hosts = await this.#stage.openCluster(this.#stop);
+    const scale = this.#options.quick ? quickScale(hosts) : fullScale(hosts);
+    this.#say(
+      'creating two guests: kv, a machine in use, and mem, a workload that writes 50 MiB/s\n\n',
+    );
+    await this.#stage.openGuests(scale);
+    const moves = plan(scale);
+    for (const [i, move] of moves.entries()) {
+      this.#say(`${i + 1}/${moves.length}  `);
+      this.results.push(await this.#move(move));
+    }
+    this.#say('\nchecking: every page of mem, every key of kv\n\n');
+    const client = await this.#stage.traffic.settle();
+    const audit = await this.#stage.api.auditGuest(WORKLOAD);
+    const isGood = this.#report(audit, client);
+    this.#say(`${durationText(performance.now() - startedAtMs)} in all\n`);
+    if (this.#options.keep) await this.#keep();
+    return isGood;
+  }
+
+  close(): Promise<void> {
+    return this.#stage.close();
+  }
+
+  async #move(move: PlannedMove): Promise<MoveResult> {
+    const { kind, isRace, request } = move;
+    if (isRace) await this.#setRace(kind, true);
+    const over = new AbortController();
+    const meter = kind === 'machine' ? this.#stage.kvGap : new GapMeter();
+    const controls = this.#stage.cluster.hosts.map((host) => host.control);
+    const pulse = kind === 'workload' && followPulse(WORKLOAD, controls, meter, over.signal);
+    meter.begin();
+    try {
+      const migration = await this.#follow((await this.#stage.api.migrate(request)).id);
+      const outsideGapMs = meter.end();
+      this.#stage.traffic.check();
+      const result = { migration, outsideGapMs, isRace };
+      const why = complaint(result);
+      if (why !== undefined) throw failed(why);
+      return result;
+    } finally {
+      over.abort();
+      await pulse;
+      if (isRace && !this.#stop.aborted) await this.#setRace(kind, false);
+    }
+  }
+
+  async #follow(id: string): Promise<Migration> {
+    const view = new MigrationView({
+      write: (text) => this.#say(text),
+      isTty: this.#options.json ? this.#io.errIsTty : this.#io.outIsTty,
+      columns: this.#io.columns,
+    });
+    const tooLong = AbortSignal.timeout(MOVE_DEADLINE_MS);
+    let last: Migration | undefined;
+    try {
+      for await (const update of this.#stage.api.watchMigration(
+        id,
+        AbortSignal.any([this.#stop, tooLong]),
+      )) {
+        last = update;
+        view.update(update);
+      }
+    } finally {
+      view.stop();
+    }
+    if (this.#stop.aborted) throw interrupted();
+    if (last === undefined || tooLong.aborted) {
+      throw failed(
+        `migration ${id} is ${last?.state ?? 'unheard of'} after ${MOVE_DEADLINE_MS / 1000} s`,
+      );
+    }
+    return last;
+  }
+
+  /** From here on, or no longer, the guest dirties memory faster than its move's link can carry. */
+  async #setRace(kind: PlannedMove['kind'], isRace: boolean): Promise<void> {
+    if (kind === 'machine') this.#stage.traffic.setRace(isRace);
+    else await this.#stage.api.setRate(WORKLOAD, isRace ? RACE_RATE_MIBPS : RATE_MIBPS);
+  }
+
+  #report(audit: AuditResult, client: ClientVerdict): boolean {
+    const complaints = audit.ok && audit.writes >= audit.witnessWrites ? [] : ['the audit of mem'];
+    this.#say(moveTable(this.results));
+    this.#say(verdictText(audit, client, complaints));
+    if (complaints.length === 0) this.#say(TRY_NEXT);
+    return complaints.length === 0 && client.ok;
+  }
+
+  async #keep(): Promise<void> {
+    this.#say(
+      `\nthe cluster stays until Ctrl-C:  export GODWIT_COORDINATOR=${this.#stage.api.url}\n`,
+    );
+    await new Promise<void>((resolve) => {
+      if (this.#stop.aborted) resolve();
+      else this.#stop.addEventListener('abort', () => resolve());
+    });
+  }
+
+  /** With --json stdout is for the result alone. */
+  #say(text: string): void {
+    if (this.#options.json) this.#io.err(text);
+    else this.#io.out(text);
+  }
+}
+
+function failed(message: string): CommandError {
+  return new CommandError({ code: 'demo.failed', exit: EXIT.failed, message });
+}
+
+function interrupted(): CommandError {
+  return new CommandError({ code: 'interrupted', exit: EXIT.interrupted, message: 'interrupted' });
+}
+
+async function main(): Promise<number> {
+  const io = processIo();
+  const { values } = parseArgs({
+    options: {
+      json: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+    },
+  });
+  const stop = new AbortController();
+  io.onSignal(() => stop.abort());
+  // A mistake of ours must not leave processes behind either.
+  const crash = Promise.withResolvers<never>();
+  process.on('uncaughtException', (error) => crash.reject(error));
+  const demo = new Demo(io, values, stop.signal);
+  let ok = false;
+  let exit: number = EXIT.failed;
+  try {
+    ok = await Promise.race([demo.run(), crash.promise]);
+    exit = ok ? EXIT.ok : EXIT.failed;
+  } catch (thrown) {
+    const error = stop.signal.aborted ? interrupted() : CommandError.from(thrown);
+    printError(io, error, false);
+    exit = error.exit;
+  }
+  await demo.close();
+  if (values.json) io.out(`${JSON.stringify({ ok, migrations: demo.results.map(recordOf) })}\n`);
+  return exit;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,183 @@
+/**
+ * `godwit up` from start to end: what it prints, what it leaves behind (nothing), and how it fails.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { describe, it } from 'node:test';
+import { guestImagePath } from '@godwit/machine';
+import { call } from './call.ts';
+import { Up } from './up.ts';
+
+describe('up', () => {
+  it('ends everything at SIGINT, guests included', async () => {
+    const up = await Up.start(['--json', '--agents', '1', '--memory', '256MiB']);
+    try {
+      const env = { GODWIT_COORDINATOR: up.ready.url };
+      const said = await call(['guest', 'create', 'g', '--image', 'hello', '--memory', '16MiB'], {
+        env,
+      });
+      assert.equal(said.exit, 0, said.err);
+      const found = up.processes();
+      const host = up.ready.hosts[0]!;
+      for (const pid of [up.process.pid!, up.ready.pid, host.pid, host.daemonPid]) {
+        assert.ok(found.includes(pid), `process ${pid} is part of it`);
+      }
+      assert.equal(await up.stop(), 0, up.stderr);
+      assert.deepEqual(up.processes(), []);
+      assert.equal((await call(['status'], { env })).exit, 5);
+    } finally {
+      up.process.kill('SIGKILL');
+      up.remove();
+    }
+  });
+
+  it('ends everything when its coordinator dies, and says so', async () => {
+    const up = await Up.start(['--json', '--agents', '1', '--memory', '256MiB']);
+    try {
+      process.kill(up.ready.pid, 'SIGKILL');
+      assert.equal(await up.exit(), 1);
+      assert.match(up.stderr, /"message":"coordinator ended/);
+      assert.deepEqual(up.processes(), []);
+    } finally {
+      up.process.kill('SIGKILL');
+      up.remove();
+    }
+  });
+
+  it('ends a daemon whose supervisor was killed', async () => {
+    const up = await Up.start(['--json', '--agents', '1', '--memory', '256MiB']);
+    try {
+      process.kill(up.ready.hosts[0]!.pid, 'SIGKILL');
+      assert.equal(await up.exit(), 1);
+      assert.match(up.stderr, /"message":"agent a ended/);
+      assert.deepEqual(up.processes(), []);
+    } finally {
+      up.process.kill('SIGKILL');
+      up.remove();
+    }
+  });
+
+  it('asks every command for the token', async () => {
+    const up = await Up.start([
+      '--json',
+      '--agents',
+      '1',
+      '--memory',
+      '256MiB',
+      '--token',
+      'secret',
+    ]);
+    try {
+      const env = { GODWIT_COORDINATOR: up.ready.url };
+      const said = await call(['host', 'ls'], { env });
+      assert.equal(said.exit, 4);
+      assert.match(said.err, /^error: cluster token refused: .+\nhint: give the same --token/);
+      const known = await call(['host', 'ls', '--token', 'secret'], { env });
+      assert.equal(known.exit, 0, known.err);
+      for (const pid of up.processes().filter((pid) => pid !== up.process.pid)) {
+        const shown = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+        assert.ok(!shown.includes('secret'), 'no child shows the token among its arguments');
+      }
+      await up.stop();
+    } finally {
+      up.process.kill('SIGKILL');
+      up.remove();
+    }
+  });
+
+  it('names the port that is in use, and leaves nothing', async () => {
+    const holder = createServer().listen(0, '127.0.0.1');
+    await once(holder, 'listening');
+    const { port } = holder.address() as { port: number };
+    const up = await Up.start(['--port', String(port)]);
+    try {
+      assert.equal(await up.exit(), 4);
+      assert.equal(
+        up.stderr,
+        `error: coordinator did not start: 127.0.0.1:${port} is in use\n` +
+          'hint: choose another port, or end the process that holds it\n',
+      );
+      assert.deepEqual(up.processes(), []);
+    } finally {
+      holder.close();
+      up.remove();
+    }
+  });
+});
+
+describe('daemons', () => {
+  it('listen beyond loopback only with a token', async () => {
+    const said = await daemon(['coordinator', '--state-dir', '/nowhere', '--listen', '0.0.0.0:0']);
+    assert.equal(said.exit, 2);
+    assert.match(
+      said.err,
+      /^error: 0\.0\.0\.0.* is not a loopback address and no cluster token is given\nhint: /,
+    );
+    assert.ok(!existsSync('/nowhere'));
+  });
+
+  it('check their options before they start', async () => {
+    const cases: [argv: string[], err: RegExp][] = [
+      [['agent', '--state-dir', 'x'], /required option '--name <host>' not specified/],
+      [['agent', '--name', 'A', '--state-dir', 'x'], /'A': expected lower-case letters/],
+      [
+        ['agent', '--name', 'a', '--state-dir', 'x', '--page-ports', '9-1'],
+        /'9-1': expected a range/,
+      ],
+      [['coordinator', '--state-dir', 'x', '--listen', '7400'], /'7400': expected host:port/],
+    ];
+    for (const [argv, err] of cases) {
+      const said = await call(argv);
+      assert.equal(said.exit, 2);
+      assert.match(said.err, err);
+    }
+  });
+});
+
+describe('machine run', () => {
+  const churn = guestImagePath('churn');
+
+  it('gives up at the bound with 124, in JSON too', async () => {
+    const said = await call(['machine', 'run', churn, '--max-instructions', '100_000', '--json']);
+    assert.equal(said.exit, 124);
+    const result = JSON.parse(said.out);
+    assert.deepEqual([result.exit, result.instructions, 'digest' in result], [124, 100_000, false]);
+    assert.match(said.err, /^churn ready/);
+  });
+
+  it('stops at an instruction and always finds the same machine there', async () => {
+    const run = () => call(['machine', 'run', churn, '--stop-at', '300000', '--digest', '--json']);
+    const [first, second] = [await run(), await run()];
+    assert.equal(first.exit, 0);
+    const { digest, instructions } = JSON.parse(first.out);
+    assert.match(digest, /^[0-9a-f]{64}$/);
+    assert.equal(instructions, 300_000);
+    assert.equal(JSON.parse(second.out).digest, digest);
+  });
+
+  it('refuses what is not a program, with the reason and a hint', async () => {
+    const said = await call(['machine', 'run', process.execPath]);
+    assert.equal(said.exit, 2);
+    assert.match(
+      said.err,
+      /^error: .*(: \d+ bytes, a program has at most|not a RISC-V 64 program).*\nhint: .+\n$/,
+    );
+    assert.equal((await call(['machine', 'run', '/nowhere'])).exit, 3);
+  });
+});
+
+/** Daemons write to the process's own stderr, so this one is run as a process. */
+async function daemon(argv: readonly string[]) {
+  const { spawn } = await import('node:child_process');
+  const { fileURLToPath } = await import('node:url');
+  const bin = fileURLToPath(new URL('../bin/godwit.js', import.meta.url));
+  const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let err = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    err += text;
+  });
+  const [exit] = await once(child, 'close');
+  return { exit: exit as number, err };
+}
