@@ -6,7 +6,7 @@
  * A core is data. It has no clock, socket or disk and starts no thread: the runner that owns it
  * turns what happens into events, calls `step`, keeps the state it returns and performs the effects
  * in the order given, all in one go, before it takes the next event. So whatever can happen to a
- * migration can be enumerated, and is: `test/product.walk.ts` walks the product of the tables.
+ * migration can be enumerated, and is: `test/product.test.ts` walks the product of the tables.
  *
  * A state is a phase and a few facts (booleans such as `complete`). A row names the phases and
  * events it stands for, may ask a fact (`when`), and gives the next phase, the facts it changes and
