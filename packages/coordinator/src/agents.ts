@@ -195,13 +195,20 @@ export class Agents {
     await this.#listener.died(death);
   }
 
-  /** Asks every agent and supervisor to end with all guests; waits at most `deadlineMs`. */
-  async shutdownAll(deadlineMs: number): Promise<void> {
-    const agents = [...this.#live.values()].map((live) => live.connection);
-    const open = [...this.#supervisors.values(), ...agents].filter((each) => each.isOpen);
-    await Promise.allSettled(
-      open.map((connection) => connection.request({ type: 'shutdown' }, deadlineMs)),
-    );
+  /**
+   * Asks every agent and supervisor to end with all guests; waits at most `deadlineMs`.
+   * @returns the agents that said they will
+   */
+  async shutdownAll(deadlineMs: number): Promise<LiveHost[]> {
+    const ask = (connection: AgentConnection) =>
+      connection.request({ type: 'shutdown' }, deadlineMs);
+    const agents = [...this.#live.values()].filter((live) => live.connection.isOpen);
+    const supervisors = [...this.#supervisors.values()].filter((each) => each.isOpen);
+    const [said] = await Promise.all([
+      Promise.allSettled(agents.map((live) => ask(live.connection))),
+      Promise.allSettled(supervisors.map(ask)),
+    ]);
+    return agents.filter((_live, i) => said[i]?.status === 'fulfilled');
   }
 
   close(): void {

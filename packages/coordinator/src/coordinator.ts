@@ -76,7 +76,8 @@ export class Coordinator {
   }
 
   async #shutdown(onShutdown: () => void): Promise<void> {
-    await this.#agents.shutdownAll(SHUTDOWN_DEADLINE_MS);
+    this.#guests.beginShutdown();
+    await this.#guests.shutDown(await this.#agents.shutdownAll(SHUTDOWN_DEADLINE_MS));
     setImmediate(onShutdown);
   }
 

@@ -25,6 +25,7 @@ export class Guests {
   readonly #log: Logger;
   readonly #witness = new Map<string, number>();
   readonly #saver: NodeJS.Timeout;
+  #isShuttingDown = false;
 
   constructor(records: Records, agents: Agents, log: Logger) {
     this.#records = records;
@@ -111,13 +112,30 @@ export class Guests {
     }));
   }
 
+  /** From here on guests end with their hosts because a person wants it: none of them is lost. */
+  beginShutdown(): void {
+    this.#isShuttingDown = true;
+  }
+
+  /** These agents end with their guests. */
+  async shutDown(agents: readonly LiveHost[]): Promise<void> {
+    for (const { name, incarnation } of agents) {
+      for (const guest of this.#records.guests.values()) {
+        const isTheirs = guest.host === name && guest.incarnation === incarnation;
+        if (!isTheirs || (guest.state !== 'running' && guest.state !== 'stopped')) continue;
+        await this.#endByShutdown(guest.spec.name);
+      }
+    }
+  }
+
   /** The proof is durable. Guests in an open migration are that migration's matter. */
   async died(death: DeathRecord): Promise<void> {
     for (const guest of this.#records.guests.values()) {
       const isTheirs = guest.host === death.host && guest.incarnation === death.incarnation;
       if (!isTheirs || guest.migration !== undefined) continue;
       if (guest.state === 'lost' || guest.state === 'ended') continue;
-      if (guest.state === 'creating') await this.#forget(guest, 'its host died before it ran');
+      if (this.#isShuttingDown) await this.#endByShutdown(guest.spec.name);
+      else if (guest.state === 'creating') await this.#forget(guest, 'its host died before it ran');
       else await this.#lose(guest, evidenceOf(death));
     }
   }
@@ -177,6 +195,11 @@ export class Guests {
   async #lose(guest: GuestRecord, evidence: string): Promise<void> {
     this.#log.error({ guest: guest.spec.name, evidence }, 'guest lost');
     await this.#change(guest.spec.name, (record) => ({ ...record, state: 'lost', evidence }));
+  }
+
+  async #endByShutdown(name: string): Promise<void> {
+    const end = { why: 'shutdown', code: 0 };
+    await this.#change(name, (record) => ({ ...record, state: 'ended', end }));
   }
 
   async #forget(guest: GuestRecord, why: string): Promise<void> {

@@ -36,6 +36,8 @@ export class FakeAgent {
   deaths: DeathReport[] = [];
   /** What a grant is answered with; undefined: not at all. */
   onGrant: ((grant: Message<'grant'>) => Message | undefined) | undefined;
+  /** What createGuest is refused with. */
+  refuses: { code: string; detail: string } | undefined;
   readonly received: Message[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #coordinator: CoordinatorProcess;
@@ -112,6 +114,10 @@ export class FakeAgent {
     this.#socket?.send(encodeMessage(message));
   }
 
+  sendText(text: string): void {
+    this.#socket?.send(text);
+  }
+
   sendBytes(bytes: Uint8Array): void {
     this.#socket?.send(bytes);
   }
@@ -167,6 +173,10 @@ export class FakeAgent {
   #answer(message: Message): void {
     switch (message.type) {
       case 'createGuest':
+        if (this.refuses !== undefined) {
+          this.send({ type: 'failed', request: message.request, error: this.refuses });
+          return;
+        }
         this.guests.set(message.spec.name, report(message.spec, message.epoch));
         this.send({ type: 'done', request: message.request });
         this.beat();

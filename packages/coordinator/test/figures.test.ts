@@ -1,0 +1,78 @@
+/** What people are told of the time: prediction and the estimate of what is left. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { advanceEta, startEta } from '../src/eta.ts';
+import { SWITCHOVER_FIXED_MS } from '../src/policy.ts';
+import { type PredictionInput, predict } from '../src/prediction.ts';
+
+const MIB = 1024 ** 2;
+const IDLE: PredictionInput = {
+  mode: 'hybrid',
+  maxDowntimeMs: 300,
+  mayThrottle: false,
+  memoryBytes: 1024 * MIB,
+  dirtyBytesPerS: 0,
+  workingSetBytes: 0,
+  bandwidthBytesPerS: 2e9,
+};
+
+describe('prediction', () => {
+  it('idle: one transfer, the reservation, and the fixed downtime', () => {
+    const { totalMs, downtimeMs } = predict(IDLE);
+    assert.equal(downtimeMs, SWITCHOVER_FIXED_MS);
+    const transferMs = ((1024 * MIB) / 2e9) * 1000;
+    assert.ok(totalMs > transferMs && totalMs < transferMs + 1500, String(totalMs));
+  });
+
+  it('a slow link takes longer, more dirt takes longer, and hybrid never more than its target', () => {
+    const slow = predict({ ...IDLE, bandwidthBytesPerS: 1e8 });
+    assert.ok(slow.totalMs > predict(IDLE).totalMs * 4);
+    const busy = predict({ ...IDLE, dirtyBytesPerS: 50 * MIB, workingSetBytes: 64 * MIB });
+    assert.ok(busy.totalMs > predict(IDLE).totalMs);
+    const wild = predict({ ...IDLE, dirtyBytesPerS: 4096 * MIB });
+    assert.ok(wild.downtimeMs <= 300);
+    assert.ok(Number.isFinite(wild.totalMs));
+  });
+
+  it('post-copy stops for the fixed part only', () => {
+    assert.equal(predict({ ...IDLE, mode: 'postcopy' }).downtimeMs, SWITCHOVER_FIXED_MS);
+  });
+
+  it('pre-copy that cannot converge is still predicted', () => {
+    const never = predict({ ...IDLE, mode: 'precopy', dirtyBytesPerS: 8e9, maxDowntimeMs: 10 });
+    assert.ok(Number.isFinite(never.totalMs) && never.downtimeMs > 10);
+  });
+});
+
+describe('time left', () => {
+  it('never grows, percent never falls, the range holds the figure', () => {
+    const arbitraryStep = fc.record({
+      passedMs: fc.nat(500),
+      dueBytes: fc.nat(2 ** 30),
+      laterBytes: fc.nat(2 ** 30),
+      bytesPerS: fc.nat(2 ** 31),
+    });
+    fc.assert(
+      fc.property(fc.array(arbitraryStep, { maxLength: 40 }), (steps) => {
+        let eta = startEta(1_000);
+        let nowMs = 1_000;
+        for (const { passedMs, ...step } of steps) {
+          const before = eta;
+          nowMs += passedMs;
+          eta = advanceEta(eta, { nowMs, ...step });
+          assert.ok((eta.etaMs ?? 0) <= (before.etaMs ?? Number.POSITIVE_INFINITY));
+          assert.ok(eta.percent >= before.percent && eta.percent <= 99);
+          if (eta.etaMs === undefined || eta.etaRangeMs === undefined) continue;
+          const [low, high] = eta.etaRangeMs;
+          assert.ok(low <= eta.etaMs && eta.etaMs <= high, `${low} ${eta.etaMs} ${high}`);
+        }
+      }),
+    );
+  });
+
+  it('says nothing before anything was measured', () => {
+    const eta = advanceEta(startEta(0), { nowMs: 5, dueBytes: 9, laterBytes: 0, bytesPerS: 0 });
+    assert.equal(eta.etaMs, undefined);
+  });
+});
