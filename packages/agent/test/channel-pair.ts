@@ -3,6 +3,7 @@
  * a source full of random bytes and a target full of 0xA5.
  */
 import { randomBytes, randomFillSync } from 'node:crypto';
+import type { TestContext } from 'node:test';
 import { GuestMemory, memoryMap, PageStates, ringBell, waitForWord } from '@godwit/machine';
 import { type GodwitError, PAGE_BYTES } from '@godwit/protocol';
 import { RegionTable } from '../src/channel/regions.ts';
@@ -51,6 +52,7 @@ export function sourceOptions(memory: GuestMemory, channels: number): SourceChan
 
 /** @param route where the target finds a port of the source; a proxy stands in between in some tests */
 export async function openPair(
+  t: TestContext,
   ramBytes: number,
   channels: number,
   route: (port: number) => Promise<number> = async (port) => port,
@@ -81,6 +83,8 @@ export async function openPair(
   });
   await sending.attached(5000);
   const close = async () => void (await Promise.all([sending.close(), landing.close()]));
+  // A test that failed half way must not hold the process open; closing twice is harmless.
+  t.after(close);
   return {
     source,
     target,

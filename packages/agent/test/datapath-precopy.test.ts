@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { makeBitmap } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
-import { endIdleThreads } from '../src/channel/thread.ts';
+import { endIdleThreads } from '../src/thread.ts';
 import { allPages, MIB, openPair, sameBytes, scribble } from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
-test('three rounds bring the target to the same bytes', async () => {
-  const pair = await openPair(16 * MIB, 2);
+test('three rounds bring the target to the same bytes', async (t) => {
+  const pair = await openPair(t, 16 * MIB, 2);
   const { source, target, sending, landing, writeKey } = pair;
   source.ram().fill(0, 100 * PAGE_BYTES, 300 * PAGE_BYTES);
   const first = await sending.sendRound(0, allPages(source), writeKey);
@@ -32,8 +32,8 @@ test('three rounds bring the target to the same bytes', async () => {
   assert.ok(sameBytes(source, target));
 });
 
-test('digests of both ends agree, and find one changed byte', async () => {
-  const pair = await openPair(4 * MIB, 2);
+test('digests of both ends agree, and find one changed byte', async (t) => {
+  const pair = await openPair(t, 4 * MIB, 2);
   const { source, target, sending, landing, writeKey } = pair;
   await sending.sendRound(0, allPages(source), writeKey);
   const ours = new SharedArrayBuffer(source.pages * 8);
@@ -49,8 +49,8 @@ test('digests of both ends agree, and find one changed byte', async () => {
   await pair.close();
 });
 
-test('a round out of order is refused before anything is sent', async () => {
-  const pair = await openPair(1 * MIB, 1);
+test('a round out of order is refused before anything is sent', async (t) => {
+  const pair = await openPair(t, 1 * MIB, 1);
   const none = makeBitmap(pair.source.pages);
   await assert.rejects(pair.sending.sendRound(1, none, pair.writeKey), { code: 'internal' });
   await pair.close();

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { memoryMap } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
-import { endIdleThreads } from '../src/channel/thread.ts';
+import { endIdleThreads } from '../src/thread.ts';
 import { allPages, fault, gate, MIB, openPair, sameBytes, scribble } from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
-test('faults are answered without any push', async () => {
-  const pair = await openPair(4 * MIB, 1);
+test('faults are answered without any push', async (t) => {
+  const pair = await openPair(t, 4 * MIB, 1);
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   const states = gate(target, missing);
@@ -26,8 +26,8 @@ test('faults are answered without any push', async () => {
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
 });
 
-test('a fault that comes before the source serves is answered when it does', async () => {
-  const pair = await openPair(1 * MIB, 1);
+test('a fault that comes before the source serves is answered when it does', async (t) => {
+  const pair = await openPair(t, 1 * MIB, 1);
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   gate(target, missing);
@@ -39,8 +39,8 @@ test('a fault that comes before the source serves is answered when it does', asy
   await pair.close();
 });
 
-test('push and faults together bring every missing page, checked, once', async () => {
-  const pair = await openPair(16 * MIB, 2);
+test('push and faults together bring every missing page, checked, once', async (t) => {
+  const pair = await openPair(t, 16 * MIB, 2);
   const { source, target, sending, landing, writeKey, landKey } = pair;
   await sending.sendRound(0, allPages(source), writeKey);
   const missing = scribble(source, 2);
@@ -64,8 +64,8 @@ test('push and faults together bring every missing page, checked, once', async (
   assert.ok(sameBytes(source, target));
 });
 
-test('a present page never lands again', async () => {
-  const pair = await openPair(1 * MIB, 1);
+test('a present page never lands again', async (t) => {
+  const pair = await openPair(t, 1 * MIB, 1);
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   gate(target, missing);
@@ -80,8 +80,8 @@ test('a present page never lands again', async () => {
   await pair.close();
 });
 
-test('a page that differs from its digest is asked for once more, then fails', async () => {
-  const pair = await openPair(1 * MIB, 1);
+test('a page that differs from its digest is asked for once more, then fails', async (t) => {
+  const pair = await openPair(t, 1 * MIB, 1);
   const { source, target, sending, landing, landKey } = pair;
   const missing = new Uint32Array(source.pages / 32);
   missing[1] = 0b100;

@@ -3,7 +3,7 @@
  */
 import { GuestMemory } from '@godwit/machine';
 import { RegionTable } from '../channel/regions.ts';
-import { postEvent, serveThread } from '../channel/thread.ts';
+import { postEvent, serveThread } from '../thread.ts';
 import { FaultsServer } from './faults-server.ts';
 import { PushTable } from './push-table.ts';
 

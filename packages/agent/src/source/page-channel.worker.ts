@@ -4,7 +4,7 @@
 import { GuestMemory } from '@godwit/machine';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';
-import { postEvent, serveThread } from '../channel/thread.ts';
+import { postEvent, serveThread } from '../thread.ts';
 import { PageChannel } from './page-channel.ts';
 import { PushTable } from './push-table.ts';
 import { StripeTable } from './stripe-table.ts';

@@ -12,14 +12,14 @@ import type { GuestMemory } from '@godwit/machine';
 import { CHANNELS_MAX, GodwitError } from '@godwit/protocol';
 import { Counters, type Figures } from '../channel/counters.ts';
 import { RegionTable } from '../channel/regions.ts';
-import { type OwnedThread, Thread } from '../channel/thread.ts';
+import { type OwnedThread, Thread } from '../thread.ts';
 import type { FaultsServerCommands } from './faults-server.worker.ts';
 import type { PageChannelCommands } from './page-channel.worker.ts';
 import { PushTable } from './push-table.ts';
 import { StripeTable } from './stripe-table.ts';
 
-const PAGE_CHANNEL = new URL('./page-channel.worker.ts', import.meta.url);
-const FAULTS_SERVER = new URL('./faults-server.worker.ts', import.meta.url);
+export const PAGE_CHANNEL = new URL('./page-channel.worker.ts', import.meta.url);
+export const FAULTS_SERVER = new URL('./faults-server.worker.ts', import.meta.url);
 
 export interface SourceChannelsOptions {
   readonly memory: GuestMemory;

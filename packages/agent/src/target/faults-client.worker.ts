@@ -3,7 +3,7 @@
  */
 import { GuestMemory } from '@godwit/machine';
 import { RegionTable } from '../channel/regions.ts';
-import { postEvent, serveThread } from '../channel/thread.ts';
+import { postEvent, serveThread } from '../thread.ts';
 import { FaultHistogram } from './fault-histogram.ts';
 import { FaultsClient } from './faults-client.ts';
 import { LandingBoard } from './landing-board.ts';

@@ -5,7 +5,7 @@ import { GuestMemory } from '@godwit/machine';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';
 import { RegionTable } from '../channel/regions.ts';
-import { postEvent, serveThread } from '../channel/thread.ts';
+import { postEvent, serveThread } from '../thread.ts';
 import { LandingBoard } from './landing-board.ts';
 import { LandingChannel } from './landing-channel.ts';
 import { RoundGate } from './round-gate.ts';

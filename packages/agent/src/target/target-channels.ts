@@ -10,15 +10,15 @@ import { type GuestMemory, popcount } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { Counters } from '../channel/counters.ts';
 import type { RegionTable } from '../channel/regions.ts';
-import { type OwnedThread, Thread } from '../channel/thread.ts';
+import { type OwnedThread, Thread } from '../thread.ts';
 import { FaultHistogram, type FaultStats } from './fault-histogram.ts';
 import type { FaultsClientCommands } from './faults-client.worker.ts';
 import type { LandingCommands } from './landing.worker.ts';
 import { LandingBoard } from './landing-board.ts';
 import { RoundGate } from './round-gate.ts';
 
-const LANDING = new URL('./landing.worker.ts', import.meta.url);
-const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.url);
+export const LANDING = new URL('./landing.worker.ts', import.meta.url);
+export const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.url);
 
 export interface TargetChannelsOptions {
   readonly memory: GuestMemory;

@@ -1,0 +1,77 @@
+/** Channels that break: dialled again, counted alike on both ends, nothing lost, nothing doubled. */
+import assert from 'node:assert/strict';
+import { after, type TestContext, test } from 'node:test';
+import { makeBitmap } from '@godwit/machine';
+import { endIdleThreads } from '../src/thread.ts';
+import { BreakingProxy } from './breaking-proxy.ts';
+import { allPages, fault, gate, MIB, openPair, sameBytes } from './channel-pair.ts';
+
+after(() => endIdleThreads());
+
+/** Puts a proxy before each port; `cuts[i]` for the i-th (page channels first, faults last). */
+async function withProxies(
+  t: TestContext,
+  ramBytes: number,
+  channels: number,
+  cuts: readonly number[][],
+) {
+  const proxies: BreakingProxy[] = [];
+  let made = 0;
+  const pair = await openPair(t, ramBytes, channels, async (port) => {
+    const index = made++;
+    const proxy = await BreakingProxy.before(port, cuts[index] ?? []);
+    t.after(() => proxy.cut(true));
+    proxies[index] = proxy;
+    return proxy.port;
+  });
+  return { pair, proxies };
+}
+
+test('a page channel cut three times in a round loses nothing', async (t) => {
+  const cuts = [[300_000, 1_234_567, 42], [2_000_001]];
+  const { pair, proxies } = await withProxies(t, 24 * MIB, 2, cuts);
+  const { source, target, sending, landing, writeKey } = pair;
+  const first = await sending.sendRound(0, allPages(source), writeKey);
+  assert.equal(proxies[0]!.connections, 4);
+  assert.ok(first.requeuedPages > 0);
+  const again = makeBitmap(source.pages);
+  assert.ok(sending.takeRequeued(again) > 0);
+  const second = await sending.sendRound(1, again, writeKey);
+  assert.equal(second.requeuedPages, 0);
+  assert.deepEqual(landing.landed().perRound, [first.pages, second.pages]);
+  assert.equal(landing.uncovered(), 0);
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
+  assert.ok(sameBytes(source, target));
+});
+
+test('breaks in post-copy: every page comes, by push or by fault', async (t) => {
+  const cuts = [[700_000, 900_000], [100_000], [5000, 9000, 100]];
+  const { pair, proxies } = await withProxies(t, 16 * MIB, 2, cuts);
+  const { source, target, sending, landing, landKey } = pair;
+  const missing = allPages(source);
+  const states = gate(target, missing);
+  const pageHashes = new SharedArrayBuffer(source.pages * 8);
+  await sending.hashPages(null, pageHashes);
+  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  sending.serve();
+  for (let page = 3000; page < 3008; page++) assert.ok(await fault(target, 0, page));
+  sending.startPush({ missing, key: landKey });
+  for (let page = 1500; page < 1508; page++) assert.ok(await fault(target, 1, page));
+  await landing.allPresent;
+  assert.equal(states.countAbsent(), 0);
+  for (const [i, proxy] of proxies.entries()) {
+    assert.equal(proxy.connections, (cuts[i]?.length ?? 0) + 1);
+  }
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
+  assert.ok(sameBytes(source, target));
+});
+
+test('a source that cannot be reached again fails the target, in rounds', async (t) => {
+  const { pair, proxies } = await withProxies(t, 1 * MIB, 1, []);
+  await proxies[0]!.cut(true);
+  await assert.rejects(pair.landing.allPresent, { code: 'channel.refused' });
+  assert.equal(pair.targetFailures[0]?.code, 'channel.refused');
+  await pair.close();
+});
