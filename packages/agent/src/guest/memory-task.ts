@@ -1,15 +1,15 @@
 /**
  * Work over all pages of a guest that must not be done on the main thread: first touch, wiping, a
- * workload's content, audits, digests. Split by page ranges over short-lived threads.
+ * workload's content, audits, digests. Split by page ranges over threads.
  *
  *   main: [memory task] --range--> memory.worker.ts x n --result--> main
  *
  * The guest's harts stand still while a task that reads runs; the caller sees to that.
  */
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
 import type { AuditResult, GuestMemory, WorkloadSpec } from '@godwit/machine';
-import { GodwitError } from '@godwit/protocol';
+import { Thread } from '../thread.ts';
+import type { MemoryCommands } from './memory.worker.ts';
 
 export type MemoryTask =
   /** Every byte of RAM to this value: also the first touch of cold memory. */
@@ -34,16 +34,11 @@ export interface MemoryTaskInput {
   readonly toPage: number;
 }
 
-/** What it answers. */
-export type MemoryTaskOutput =
-  | { readonly ok: true; readonly result: MemoryTaskResults[MemoryTask['kind']] }
-  | { readonly ok: false; readonly error: unknown };
-
 /** A thread costs about 50 ms to start: what it would touch meanwhile is not worth one. */
 const PAGES_PER_THREAD_MIN = 8192;
 const THREADS_MAX = 4;
 
-const WORKER = new URL('./memory.worker.ts', import.meta.url);
+export const MEMORY_THREAD = new URL('./memory.worker.ts', import.meta.url);
 
 /** @returns one result a range, in the order of the ranges */
 export async function runMemoryTask<T extends MemoryTask>(
@@ -66,14 +61,10 @@ export async function runMemoryTask<T extends MemoryTask>(
 async function runRange<T extends MemoryTask>(
   input: MemoryTaskInput,
 ): Promise<MemoryTaskResults[T['kind']]> {
-  const worker = new Worker(WORKER, { workerData: input, name: `memory ${input.task.kind}` });
-  const { promise, resolve, reject } = Promise.withResolvers<MemoryTaskOutput>();
-  const failed = (why: string) => reject(new GodwitError('internal', { why }));
-  worker.once('message', resolve);
-  worker.once('error', (error) => failed(`memory thread: ${error.message}`));
-  // Settled long before by a message, unless the thread died without one.
-  worker.once('exit', (code) => failed(`memory thread ended with code ${code}`));
-  const output = await promise;
-  if (!output.ok) throw GodwitError.fromData(output.error);
-  return output.result as MemoryTaskResults[T['kind']];
+  const thread = new Thread<MemoryCommands>(MEMORY_THREAD);
+  try {
+    return (await thread.call('perform', input)) as MemoryTaskResults[T['kind']];
+  } finally {
+    await thread.close();
+  }
 }

@@ -1,14 +1,14 @@
 /**
- * Thread entry: one task over a range of a guest's pages (memory-task.ts), then the end.
+ * Thread entry: tasks over a range of a guest's pages (memory-task.ts).
  */
-import { parentPort, workerData } from 'node:worker_threads';
 import { audit, digest, fillWorkload, GuestMemory, memoryMap as map } from '@godwit/machine';
+import { serveThread } from '../thread.ts';
 import { asGodwitError } from './machine-errors.ts';
-import type { MemoryTaskInput, MemoryTaskOutput, MemoryTaskResults } from './memory-task.ts';
+import type { MemoryTaskInput, MemoryTaskResults } from './memory-task.ts';
 
-const { memory, task, fromPage, toPage } = workerData as MemoryTaskInput;
+type Result = MemoryTaskResults[keyof MemoryTaskResults];
 
-function perform(): MemoryTaskResults[keyof MemoryTaskResults] {
+function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
   const guest = GuestMemory.adopt(memory);
   switch (task.kind) {
     case 'wipe':
@@ -24,12 +24,17 @@ function perform(): MemoryTaskResults[keyof MemoryTaskResults] {
   }
 }
 
-function output(): MemoryTaskOutput {
-  try {
-    return { ok: true, result: perform() };
-  } catch (error) {
-    return { ok: false, error: asGodwitError(error).toData() };
-  }
-}
+const commands = {
+  perform(input: MemoryTaskInput): Result {
+    try {
+      return perform(input);
+    } catch (error) {
+      throw asGodwitError(error);
+    }
+  },
+  async close(): Promise<void> {},
+};
 
-parentPort?.postMessage(output());
+export type MemoryCommands = typeof commands;
+
+serveThread(commands);

@@ -7,9 +7,10 @@
  * messages, and takes microseconds; this file only makes the threads, hears when one has something to
  * say, and makes sure that all are gone before the memory is given to another guest. Main thread only.
  */
-import { Worker } from 'node:worker_threads';
 import { type GuestMemory, memoryMap as map, quitHarts, ringBell } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
+import { Thread } from '../thread.ts';
+import type { VcpuCommands } from './vcpu.worker.ts';
 
 export interface VcpuInput {
   readonly memory: WebAssembly.Memory;
@@ -17,11 +18,11 @@ export interface VcpuInput {
   readonly kind: 'machine' | 'workload';
 }
 
-/** What a vCPU thread posts. */
-export type VcpuMessage =
-  | { readonly type: 'parked' }
-  /** The hart left its loop by itself: the guest has ended, or this hart has reached `stopAt`. */
-  | { readonly type: 'left' };
+/**
+ * What a vCPU thread posts: it waits for its first start; its hart left the loop by itself, because the
+ * guest has ended or this hart has reached `stopAt`.
+ */
+export type VcpuEvent = 'parked' | 'left';
 
 export interface VcpuEvents {
   left(): void;
@@ -32,14 +33,15 @@ export interface VcpuEvents {
 /** Loading the code and compiling the core, on a busy machine. */
 const START_LIMIT_MS = 30_000;
 
-const WORKER = new URL('./vcpu.worker.ts', import.meta.url);
+export const VCPU_THREAD = new URL('./vcpu.worker.ts', import.meta.url);
 
 export class Vcpus {
   readonly #guest: GuestMemory;
   readonly #kind: VcpuInput['kind'];
   readonly #events: VcpuEvents;
-  #workers: Worker[] = [];
-  #exits: Promise<unknown>[] = [];
+  #threads: Thread<VcpuCommands>[] = [];
+  /** Settled when the thread's hart has left for good. */
+  #left: Promise<unknown>[] = [];
   #ending = false;
 
   private constructor(guest: GuestMemory, kind: VcpuInput['kind'], events: VcpuEvents) {
@@ -67,10 +69,15 @@ export class Vcpus {
   /** Ends all threads; resolves when none is left, whatever state its hart was in. */
   async end(): Promise<void> {
     this.#ending = true;
-    // A hart that does not come to its safepoint is terminated: nobody reads its memory any more.
-    await quitHarts(this.#guest).catch(() => Promise.all(this.#workers.map((w) => w.terminate())));
-    await Promise.all(this.#exits);
-    this.#workers = [];
+    try {
+      await quitHarts(this.#guest);
+    } catch {
+      // A hart that does not come to its safepoint is terminated: nobody reads its memory any more.
+      await Promise.all(this.#threads.map((thread) => thread.terminate()));
+    }
+    await Promise.allSettled(this.#left);
+    await Promise.all(this.#threads.map((thread) => thread.close()));
+    this.#threads = [];
   }
 
   async #startAll(): Promise<void> {
@@ -86,19 +93,20 @@ export class Vcpus {
 
   #startOne(hart: number): Promise<void> {
     const input: VcpuInput = { memory: this.#guest.memory, hart, kind: this.#kind };
-    const worker = new Worker(WORKER, { workerData: input, name: `vcpu ${hart}` });
+    const thread = new Thread<VcpuCommands>(VCPU_THREAD);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#workers.push(worker);
-    this.#exits.push(new Promise((gone) => worker.once('exit', gone)));
-    worker.on('message', (message: VcpuMessage) => {
-      if (message.type === 'parked') resolve();
+    this.#threads.push(thread);
+    thread.onEvent = (event) => {
+      if ((event as VcpuEvent) === 'parked') resolve();
       else this.#events.left();
-    });
-    worker.once('error', (error) => {
+    };
+    // Rejects when the code of the hart throws, and when the thread itself dies.
+    const left = thread.call('run', input).catch((error: Error) => {
       this.#giveUpHart(hart);
       reject(error);
       if (!this.#ending) this.#events.crashed(hart, error);
     });
+    this.#left.push(left);
     return promise;
   }
 

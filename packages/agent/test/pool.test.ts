@@ -1,0 +1,51 @@
+/** Room on a host: reservations add up, memories are used again, and idle ones are bounded. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { GodwitError } from '@godwit/protocol';
+import { MemoryPool } from '../src/guest/memory-pool.ts';
+import { MIB } from './support/agent-parts.ts';
+
+const size = (mib: number) => ({ ramBytes: mib * MIB, harts: 1 });
+
+test('reservations add up, and the refusal says what is free', () => {
+  const pool = new MemoryPool('a', 10 * MIB);
+  pool.take('one', size(4));
+  pool.take('two', size(4));
+  assert.throws(
+    () => pool.take('three', size(4)),
+    (error) => error instanceof GodwitError && error.message.includes('has 2 MiB free'),
+  );
+  assert.equal(pool.freeBytes, 2 * MIB);
+});
+
+test('a name is taken once', () => {
+  const pool = new MemoryPool('a', 10 * MIB);
+  pool.take('one', size(1));
+  assert.throws(
+    () => pool.take('one', size(1)),
+    (error) => error instanceof GodwitError && error.code === 'guest.exists',
+  );
+});
+
+test('a memory that came back serves the next guest of its size, and is not called fresh', () => {
+  const pool = new MemoryPool('a', 16 * MIB);
+  const first = pool.take('one', size(4));
+  assert.ok(first.fresh);
+  pool.give('one', first.memory);
+  const second = pool.take('two', { ...size(4), harts: 2 });
+  assert.equal(second.memory.memory, first.memory.memory);
+  assert.equal(second.memory.harts, 2);
+  assert.equal(second.fresh, false);
+  pool.close();
+});
+
+test('what is idle never takes room from a reservation', () => {
+  const pool = new MemoryPool('a', 16 * MIB);
+  const taken = ['a', 'b', 'c'].map((name) => ({ name, memory: pool.take(name, size(5)).memory }));
+  for (const { name, memory } of taken) pool.give(name, memory);
+  assert.equal(pool.idleBytes, 15 * MIB);
+  pool.take('large', size(10));
+  assert.equal(pool.idleBytes, 5 * MIB);
+  pool.close();
+  assert.equal(pool.idleBytes, 0);
+});
