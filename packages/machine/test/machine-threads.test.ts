@@ -206,6 +206,27 @@ test('a hart that waits for a page can be stopped, and asks again when it is sta
   assert.equal(digest(target), undisturbed(restlessElf(), end));
 });
 
+test('what a hart knew of its pages before a stop is forgotten at the start', async (t) => {
+  const end = 200_000n;
+  const post = startPostCopy(100_000n, end);
+  const { source, target, pages } = post;
+  // The target ran here before: its TLB has entries for pages that are absent now.
+  target.ram().set(source.ram());
+  pages.setGated(false);
+  target.setControl(map.CONTROL_RUN, map.RUN_GO);
+  const machine = loadMachine(target.memory);
+  machine.run(0, 50_000n);
+  restoreState(target, captureState(source));
+  target.ram().fill(0xa5);
+  pages.clearAll();
+  pages.setGated(true);
+  const threads = startThreads(t, target);
+  await landOnRequest(post, () => retiredInstructions(target, 0) >= end);
+  await threads.quit();
+  for (let page = 0; page < target.pages; page++) land(pages, target, source, page);
+  assert.equal(digest(target), undisturbed(restlessElf(), end));
+});
+
 function isWaiting(guest: GuestMemory): boolean {
   return Atomics.load(guest.i32, guest.hartWord(0, map.HART_FAULT_STATE)) === map.FAULT_WAITING;
 }
