@@ -88,7 +88,7 @@ export class Coordinator {
         this.#migrations.died(death);
       },
       hello: async (live, guests, migrations) => {
-        this.#migrations.hello(live, guests, migrations);
+        await this.#migrations.hello(live, guests, migrations);
         await this.#guests.hello(live, guests);
       },
       reports: (live, guests) => this.#guests.reports(live, guests),

@@ -4,7 +4,8 @@
  * Only under `--test-faults`. A test writes a name into `fault-point` in the state directory; the
  * step that carries it writes it into `at-step` and waits until `fault-point` holds something else.
  * Names come from the core's table: `coordinator:EFFECT`, or `coordinator:PHASE:EFFECT` for that
- * effect in one phase only. Files are the interface because a killed process needs no goodbye.
+ * effect in one phase only; `open` and `sendDecision` stand before the record of a new migration is
+ * written and before a decision, durable by then, is sent. Files are the interface because a killed process needs no goodbye.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

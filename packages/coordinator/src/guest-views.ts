@@ -82,13 +82,12 @@ export class GuestViews {
     return open ? 'migrating' : record.state;
   }
 
-  #isInDoubt({ view, core }: MigrationRecord): boolean {
+  #isInDoubt({ view, core, phaseHeardAtMs }: MigrationRecord): boolean {
     if (core.phase === 'running' || core.phase === 'complete') return false;
     const isWaiting =
       WAITING_PHASES.source.includes(view.sourcePhase) ||
       (WAITING_PHASES.target.includes(view.targetPhase) && core.phase !== 'refused');
-    const sinceMs = view.phases.at(-1)?.atMs ?? view.startedAtMs;
-    return isWaiting && Date.now() - sinceMs > DOUBT_AFTER_MS;
+    return isWaiting && Date.now() - phaseHeardAtMs > DOUBT_AFTER_MS;
   }
 
   /** Open, or the one by which the guest was lost. */

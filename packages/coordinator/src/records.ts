@@ -72,6 +72,8 @@ export interface MigrationRecord {
   readonly isStopLatched: boolean;
   readonly reservedMs: number;
   readonly missingPages: number;
+  /** When an end last entered another phase, by this process's clock. */
+  readonly phaseHeardAtMs: number;
   readonly presence?: Message<'allPresent'>;
 }
 

@@ -174,11 +174,12 @@ export class SourceRunner extends MigrationBase<
 
   #onAnswer(answer: Message<'answer'>): void {
     if (answer.evidence !== '') this.#evidence = answer.evidence;
+    // The end of the target before what it said: a stale image is kept, not freed.
+    if (answer.peerDeath !== 'none') this.core.dispatch(DEATH_EVENT[answer.peerDeath]);
     if (answer.runningSeen) this.core.dispatch('running');
     if (answer.allPresentSeen) this.core.dispatch('allPresent');
     if (answer.refusedSeen) this.core.dispatch('refused');
     if (answer.verdict !== 'none') this.core.dispatch(VERDICT_EVENT[answer.verdict]);
-    if (answer.peerDeath !== 'none') this.core.dispatch(DEATH_EVENT[answer.peerDeath]);
     this.core.dispatch('undecided');
   }
 
@@ -286,6 +287,7 @@ export class SourceRunner extends MigrationBase<
       case 'serve':
         return this.#channels?.serve();
       case 'push':
+        this.#sendConsolesAway();
         if (this.#missing)
           this.#channels?.startPush({ missing: this.#missing, key: this.#keys.land });
         return;
@@ -301,6 +303,7 @@ export class SourceRunner extends MigrationBase<
         void this.#closeChannels();
         return;
       case 'free':
+        this.#sendConsolesAway();
         return void this.#free();
       case 'keepStaleImage':
         this.#guest.state = 'lost';
@@ -488,13 +491,17 @@ export class SourceRunner extends MigrationBase<
     await this.#closing;
   }
 
+  /** As soon as it runs there: a console must not wait for pages or for sockets to close. */
+  #sendConsolesAway(): void {
+    const { target } = this.grant;
+    this.agent.consoleMoved(this.guestName, this.nextEpoch, target.host, target.address);
+  }
+
   /** Memory may be used again only when no socket can read it any more. */
   async #free(): Promise<void> {
-    const { target } = this.grant;
     await this.#closeChannels();
     this.agent.journal.gone(this.guestName, this.grant.epoch);
     this.agent.guests.delete(this.guestName);
-    this.agent.consoleMoved(this.guestName, this.nextEpoch, target.host, target.address);
     await this.#guest.release();
     this.agent.changed();
   }

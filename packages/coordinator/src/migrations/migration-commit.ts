@@ -147,7 +147,6 @@ type Result = NonNullable<Migration['result']>;
 
 function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result {
   const freed = figures as Message<'freed'>;
-  const { presence } = record;
   return {
     rounds: freed.rounds,
     pages: freed.pages,
@@ -163,6 +162,18 @@ function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result 
     steps: freed.steps,
     clockOffsetMs: freed.clockOffsetMs,
     verifyMs: freed.verifyMs,
+    ...figuresOfTarget(record.presence),
+  };
+}
+
+/** The view with the figures of an ALL_PRESENT that came after the end. */
+export function withPresence(view: Migration, presence: Message<'allPresent'>): Migration {
+  if (view.result === undefined) return view;
+  return { ...view, result: { ...view.result, ...figuresOfTarget(presence) } };
+}
+
+function figuresOfTarget(presence: Message<'allPresent'> | undefined) {
+  return {
     verified: presence?.verified ?? false,
     faults: presence?.faults ?? 0,
     faultP50Us: presence?.faultP50Us ?? 0,

@@ -73,7 +73,7 @@ export class Migrations {
   /** Once, after all parts are wired: open migrations go on where their records stand. */
   takeUp(): void {
     for (const runner of this.#runners.values()) {
-      if (!runner.isSettled) runner.takeUp();
+      if (!runner.isSettled) runner.dispatch('restarted');
     }
   }
 
@@ -145,6 +145,7 @@ export class Migrations {
       isStopLatched: false,
       reservedMs: 0,
       missingPages: 0,
+      phaseHeardAtMs: Date.now(),
     };
     await this.#parts.faults?.at('granted', 'open');
     const isOpened = await commit(this.#records.store, [
@@ -156,7 +157,7 @@ export class Migrations {
     const runner = new MigrationRunner(record, this.#parts);
     this.#runners.set(view.id, runner);
     this.#log.info({ migration: view.id, guest: view.guest }, `${view.source} -> ${view.target}`);
-    runner.grant();
+    void runner.granting.run();
     await this.#forgetOld();
     return runner.view;
   }
@@ -179,12 +180,12 @@ export class Migrations {
 
   /** The owner stops the guest when the migration is over. */
   requestStop(id: string): void {
-    this.#known(id).requestStop();
+    this.#known(id).dispatch('guestRequest');
   }
 
   /** A person gives up the pages the source still holds. */
   expectDiscard(id: string): void {
-    this.#known(id).expectDiscard();
+    this.#known(id).hearing.expectDiscard();
   }
 
   /**
@@ -203,18 +204,22 @@ export class Migrations {
 
   // -------------------------------------------------------------------------- what agents say
 
-  hello(live: LiveHost, guests: readonly GuestReport[], known: readonly MigrationReport[]): void {
+  async hello(
+    live: LiveHost,
+    guests: readonly GuestReport[],
+    known: readonly MigrationReport[],
+  ): Promise<void> {
     for (const [id, runner] of this.#runners) {
       const report = known.find((each) => each.migration === id);
       const guest = guests.find((each) => each.spec.name === runner.record.view.guest);
-      runner.onHello(live, report, guest);
+      await runner.hearing.hello(live, report, guest);
     }
   }
 
   async message(live: LiveHost, message: Message): Promise<void> {
     if (!('migration' in message)) return;
     const runner = this.#runners.get(message.migration);
-    if (runner !== undefined) await runner.onMessage(live, message);
+    if (runner !== undefined) await runner.hearing.message(live, message);
     else this.#answerForgotten(live, message);
   }
 
@@ -224,7 +229,7 @@ export class Migrations {
   }
 
   died(death: DeathRecord): void {
-    for (const runner of this.#runners.values()) runner.onDeath(death);
+    for (const runner of this.#runners.values()) runner.hearing.death(death);
   }
 
   // ------------------------------------------------------------------------------- inside
