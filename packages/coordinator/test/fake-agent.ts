@@ -8,6 +8,7 @@ import {
   decodeMessage,
   encodeMessage,
   type GuestReport,
+  HEARTBEAT_MS,
   type Message,
   type MessageName,
   type MigrationReport,
@@ -36,12 +37,14 @@ export class FakeAgent {
   deaths: DeathReport[] = [];
   /** What a grant is answered with; undefined: not at all. */
   onGrant: ((grant: Message<'grant'>) => Message | undefined) | undefined;
+  answersCreate = true;
   /** What createGuest is refused with. */
   refuses: { code: string; detail: string } | undefined;
   readonly received: Message[] = [];
   readonly #waiting: Waiting[] = [];
   readonly #coordinator: CoordinatorProcess;
   #socket: WebSocket | undefined;
+  #isWelcome = false;
 
   constructor(coordinator: CoordinatorProcess, host: string) {
     this.#coordinator = coordinator;
@@ -56,6 +59,7 @@ export class FakeAgent {
     this.send(this.hello());
     const said = await answer;
     if (said.type === 'welcome') {
+      this.#isWelcome = this.role === 'agent';
       this.termSeen = said.term;
       this.storeId = said.storeId;
       this.storeRev = said.storeRev;
@@ -68,6 +72,11 @@ export class FakeAgent {
       headers,
     });
     this.#socket = socket;
+    const beats = setInterval(() => this.#isWelcome && this.beat(), HEARTBEAT_MS);
+    socket.once('close', () => {
+      this.#isWelcome = false;
+      clearInterval(beats);
+    });
     socket.on('message', (data: Buffer) => this.#take(decodeMessage(data, 'agent', 'coordinator')));
     socket.on('error', () => {});
     await new Promise<void>((resolve, reject) => {
@@ -173,6 +182,7 @@ export class FakeAgent {
   #answer(message: Message): void {
     switch (message.type) {
       case 'createGuest':
+        if (!this.answersCreate) return;
         if (this.refuses !== undefined) {
           this.send({ type: 'failed', request: message.request, error: this.refuses });
           return;

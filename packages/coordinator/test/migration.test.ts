@@ -1,38 +1,50 @@
 /** Whole migrations: a real coordinator process, two agents that speak the protocol over sockets. */
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import type { Guest, GuestDetail, Message, Migration } from '@godwit/protocol';
 import { WebSocket } from 'ws';
-import { CoordinatorProcess } from './coordinator-process.ts';
-import { FakeAgent } from './fake-agent.ts';
+import { CoordinatorProcess, until } from './coordinator-process.ts';
+import { FakeAgent, report } from './fake-agent.ts';
 
 const MIB = 1024 ** 2;
-const GUEST = { name: 'g', kind: 'workload', memoryBytes: 64 * MIB, host: 'a' } as const;
 const WORKLOAD = { pattern: 'hotset', content: 'random', rateMiBps: 1, hotBytes: MIB } as const;
 
-let coordinator: CoordinatorProcess;
+// One coordinator for all; every test has hosts and a guest of its own.
+const coordinator = new CoordinatorProcess('--test-faults');
+let tests = 0;
+let g: string;
 let a: FakeAgent;
 let b: FakeAgent;
 
+before(() => coordinator.start());
+after(() => coordinator.dispose());
+
 beforeEach(async () => {
-  coordinator = new CoordinatorProcess('--test-faults');
-  await coordinator.start();
-  a = new FakeAgent(coordinator, 'a');
-  b = new FakeAgent(coordinator, 'b');
+  tests += 1;
+  g = `g${tests}`;
+  a = new FakeAgent(coordinator, `a${tests}`);
+  b = new FakeAgent(coordinator, `b${tests}`);
   await a.connect();
   await b.connect();
-  const made = await coordinator.ask('POST', '/v1/guests', { ...GUEST, workload: WORKLOAD });
+  const guest = { name: g, kind: 'workload', memoryBytes: 64 * MIB, host: a.host };
+  const made = await coordinator.ask('POST', '/v1/guests', { ...guest, workload: WORKLOAD });
   assert.equal(made.status, 200, JSON.stringify(made.body));
 });
 
 afterEach(async () => {
   await a.disconnect();
   await b.disconnect();
-  await coordinator.dispose();
 });
 
+/** The coordinator dies without a word; a new one takes its place. */
+async function killAndRestart(): Promise<void> {
+  await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
+  coordinator.disarm();
+  await coordinator.start();
+}
+
 async function migrate(more: object = {}): Promise<Migration> {
-  const body = { guest: 'g', to: 'b', ...more };
+  const body = { guest: g, to: b.host, ...more };
   const { status, body: migration } = await coordinator.ask<Migration>(
     'POST',
     '/v1/migrations',
@@ -43,7 +55,7 @@ async function migrate(more: object = {}): Promise<Migration> {
 }
 
 function about(migration: Migration, epoch = 2) {
-  return { migration: migration.id, guest: 'g', epoch };
+  return { migration: migration.id, guest: g, epoch };
 }
 
 function roundReport(migration: Migration, round: number, remainingPages: number): Message {
@@ -96,9 +108,9 @@ function freed(migration: Migration): Message {
 
 /** The target runs it, has all pages, and the source gives its memory back. */
 function finish(migration: Migration): void {
-  const guest = a.guests.get('g')!;
-  b.guests.set('g', { ...guest, epoch: 2 });
-  a.guests.delete('g');
+  const guest = a.guests.get(g)!;
+  b.guests.set(g, { ...guest, epoch: 2 });
+  a.guests.delete(g);
   a.migrations.clear();
   b.migrations.clear();
   b.send({ type: 'running', ...about(migration), missingPages: 0, atMs: 1 });
@@ -150,8 +162,8 @@ describe('a migration', () => {
     );
     assert.ok(view.decisions.every((each) => each.reason.length > 10));
     assert.equal(JSON.stringify(view).includes(toSource.capability), false);
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.epoch, guest.migration], ['b', 2, undefined]);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch, guest.migration], [b.host, 2, undefined]);
   });
 
   it('streams its view to a watcher and closes after the last', async () => {
@@ -175,9 +187,7 @@ describe('a migration', () => {
     await a.next('grant');
     a.send(roundReport(migration, 0, 5_000));
     const first = await a.next('decision');
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    await coordinator.start();
-    assert.equal(coordinator.term, 2);
+    await killAndRestart();
 
     await b.connect();
     await a.connect();
@@ -196,13 +206,12 @@ describe('a migration', () => {
   it('killed after the target was granted, it grants the source when it is back', async () => {
     coordinator.arm('coordinator:granted:open');
     a.onGrant = undefined;
-    const asked = coordinator.ask('POST', '/v1/migrations', { guest: 'g', to: 'b' });
+    const asked = coordinator.ask('POST', '/v1/migrations', { guest: g, to: b.host });
     await coordinator.reached('coordinator:granted:open');
     coordinator.disarm();
     const { body: migration } = (await asked) as unknown as { body: Migration };
     await a.next('grant');
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    await coordinator.start();
+    await killAndRestart();
     a.onGrant = ({ request }) => ({ type: 'done', request });
     await a.connect();
     await b.connect();
@@ -214,7 +223,7 @@ describe('a migration', () => {
 
   it('a target without room fails it and harms nothing; the next attempt works', async () => {
     b.onGrant = ({ request }) => {
-      const detail = JSON.stringify({ host: 'b', neededBytes: 64 * MIB, freeBytes: 0 });
+      const detail = JSON.stringify({ host: b.host, neededBytes: 64 * MIB, freeBytes: 0 });
       return { type: 'failed', request, error: { code: 'host.no_room', detail } };
     };
     const view = await ended(await migrate());
@@ -229,7 +238,7 @@ describe('a migration', () => {
 
   it('a source that will not start it lets the target drop what it reserved', async () => {
     a.onGrant = ({ request }) => {
-      const detail = JSON.stringify({ guest: 'g', state: 'ended' });
+      const detail = JSON.stringify({ guest: g, state: 'ended' });
       return { type: 'failed', request, error: { code: 'guest.not_running', detail } };
     };
     const view = await ended(await migrate());
@@ -246,8 +255,8 @@ describe('a migration', () => {
     b.send({ type: 'running', ...about(migration), missingPages: 16_384, atMs: 1 });
     const heard = await a.next('answer');
     assert.equal(heard.runningSeen, true);
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.epoch], ['b', 2]);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch], [b.host, 2]);
     const { body: view } = await coordinator.ask<Migration>(
       'GET',
       `/v1/migrations/${migration.id}`,
@@ -270,8 +279,8 @@ describe('cancel', () => {
     const { status, body } = await cancelled;
     assert.equal(status, 200);
     assert.equal(body.state, 'cancelled');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.epoch, guest.state], ['a', 1, 'running']);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch, guest.state], [a.host, 1, 'running']);
   });
 
   it('while memory is being reserved needs no word of the source', async () => {
@@ -313,8 +322,7 @@ describe('the verdict', () => {
     };
     assert.equal((await ask(b, 'target')).owner, 'target');
     assert.equal((await ask(a, 'source')).owner, 'target');
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    await coordinator.start();
+    await killAndRestart();
     await a.connect();
     await b.connect();
     assert.equal((await ask(a, 'source')).owner, 'target');
@@ -333,9 +341,7 @@ describe('the verdict', () => {
     coordinator.arm('coordinator:answerTarget');
     b.send({ type: 'decide', ...about(migration), wants: 'target', complete: true });
     await coordinator.reached('coordinator:answerTarget');
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    coordinator.disarm();
-    await coordinator.start();
+    await killAndRestart();
     await a.connect();
     await b.connect();
     a.send({ type: 'decide', ...about(migration), wants: 'source', complete: false });
@@ -348,9 +354,7 @@ describe('the verdict', () => {
     coordinator.arm('coordinator:verdictTarget:record');
     b.send({ type: 'decide', ...about(migration), wants: 'target', complete: true });
     await coordinator.reached('coordinator:verdictTarget:record');
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    coordinator.disarm();
-    await coordinator.start();
+    await killAndRestart();
     await a.connect();
     await b.connect();
     a.send({ type: 'decide', ...about(migration), wants: 'source', complete: false });
@@ -359,8 +363,8 @@ describe('the verdict', () => {
     assert.equal((await b.next('verdict')).owner, 'source');
     a.send({ type: 'kept', ...about(migration, 3), reason: 'verdict source' });
     assert.equal((await ended(migration)).state, 'failed');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.epoch], ['a', 3]);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch], [a.host, 3]);
   });
 
   it('a source cannot give the guest to the target, nor the target keep it at the source', async () => {
@@ -408,20 +412,20 @@ describe('deaths', () => {
     await a.next('answer');
     const supervisor = await supervisorOf(b);
     await b.disconnect();
-    supervisor.send(died(b, [{ guest: 'g', epoch: 2 }]));
+    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
     assert.equal((await a.next('proof')).ran, true);
     const view = await ended(migration);
     assert.equal(view.state, 'lost');
-    const { body: guest } = await coordinator.ask<GuestDetail>('GET', '/v1/guests/g');
+    const { body: guest } = await coordinator.ask<GuestDetail>('GET', `/v1/guests/${g}`);
     assert.equal(guest.state, 'lost');
     assert.match(guest.evidence ?? '', /host b.*SIGKILL.*supervisor/);
     assert.ok(guest.resolve?.some((line) => line.includes('--discard-target')));
 
     const body = { confirm: true, discardTarget: true };
-    assert.equal((await coordinator.ask('POST', '/v1/hosts/b/fence', body)).status, 200);
+    assert.equal((await coordinator.ask('POST', `/v1/hosts/${b.host}/fence`, body)).status, 200);
     assert.equal((await a.next('proof')).discarded, true);
     a.send({ type: 'kept', ...about(migration, 3), reason: 'a person chose it' });
-    await coordinator.until<Guest>('/v1/guests/g', (now) => now.state === 'running');
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (now) => now.state === 'running');
     await supervisor.disconnect();
   });
 
@@ -429,71 +433,127 @@ describe('deaths', () => {
     const supervisor = await supervisorOf(a);
     const { incarnation } = a;
     supervisor.send(died(a, []));
-    const lost = await coordinator.until<Guest>('/v1/guests/g', (guest) => guest.state === 'lost');
+    const lost = await coordinator.until<Guest>(
+      `/v1/guests/${g}`,
+      (guest) => guest.state === 'lost',
+    );
     assert.match(lost.evidence ?? '', new RegExp(`${incarnation}.*SIGKILL`));
-    assert.equal((await coordinator.ask('DELETE', '/v1/guests/g')).status, 200);
-    assert.equal((await coordinator.ask('GET', '/v1/guests/g')).status, 404);
+    assert.equal((await coordinator.ask('DELETE', `/v1/guests/${g}`)).status, 200);
+    assert.equal((await coordinator.ask('GET', `/v1/guests/${g}`)).status, 404);
     await supervisor.disconnect();
   });
 
   it('silence proves nothing: after a restart the guest is unreachable until its host speaks', async () => {
-    await Promise.all([a.closed(), b.closed(), coordinator.end('SIGKILL')]);
-    await coordinator.start();
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
+    await killAndRestart();
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
     assert.equal(guest.state, 'unreachable');
     await a.connect();
-    await coordinator.until<Guest>('/v1/guests/g', (now) => now.state === 'running');
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (now) => now.state === 'running');
   });
 
   it('a new incarnation proves the end of the old one; an old image is quarantined', async () => {
     const old = a.incarnation;
     await a.disconnect();
-    const stranger = new FakeAgent(coordinator, 'a');
+    const stranger = new FakeAgent(coordinator, a.host);
     const turned = (await stranger.connect()) as Message<'turnedAway'>;
     assert.equal(turned.error.code, 'host.name_taken', 'without a proof the name is taken');
     stranger.deaths = [{ incarnation: old, exit: 'exit status 9', ran: [], owned: [] }];
     assert.equal((await stranger.connect()).type, 'welcome');
-    const guest = await coordinator.until<Guest>('/v1/guests/g', (now) => now.state === 'lost');
+    const guest = await coordinator.until<Guest>(`/v1/guests/${g}`, (now) => now.state === 'lost');
     assert.match(guest.evidence ?? '', /exit status 9.*successor/);
     await stranger.disconnect();
   });
 
   it('fence is refused while the agent is connected, and is a proof when it is not', async () => {
     const body = { confirm: true };
-    const refused = await coordinator.ask('POST', '/v1/hosts/a/fence', body);
+    const refused = await coordinator.ask('POST', `/v1/hosts/${a.host}/fence`, body);
     assert.equal(refused.body.error?.code, 'host.not_fenceable');
     await a.disconnect();
-    const fenced = await coordinator.until<{ lost?: string[] }>('/v1/hosts/a', () => true);
-    assert.ok(fenced);
-    const { status, body: answer } = await coordinator.ask<{ lost: string[] }>(
-      'POST',
-      '/v1/hosts/a/fence',
-      body,
+    // Refused until the coordinator has seen the connection break.
+    const { body: answer } = await until(
+      () => coordinator.ask<{ lost: string[] }>('POST', `/v1/hosts/${a.host}/fence`, body),
+      (said) => said.status === 200,
+      'the fence',
     );
-    assert.equal(status, 200, JSON.stringify(answer));
-    assert.deepEqual(answer.lost, ['g']);
+    assert.deepEqual(answer.lost, [g]);
     // It was alive after all: it may come back, and is told to leave the guest alone.
     await a.connect();
-    assert.equal((await a.next('quarantine')).guest, 'g');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
+    assert.equal((await a.next('quarantine')).guest, g);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
     assert.equal(guest.state, 'lost');
   });
 });
 
+describe('doubt', () => {
+  it('says who holds what and which command would settle it', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    const phase = (agent: FakeAgent, role: 'source' | 'target', to: string) =>
+      agent.send({
+        type: 'phase',
+        migration: migration.id,
+        role,
+        phase: to,
+        epoch: 2,
+        atMs: Date.now(),
+        note: '',
+      });
+    phase(b, 'target', 'landed');
+    phase(a, 'source', 'released');
+    b.beat();
+    await coordinator.until<Migration>(
+      `/v1/migrations/${migration.id}`,
+      (view) => view.sourcePhase === 'released' && view.targetPhase === 'landed',
+    );
+    await b.disconnect();
+    const isDoubt = (guest: GuestDetail) => guest.state === 'doubt' && !guest.holders[1]?.reachable;
+    const guest = await coordinator.until<GuestDetail>(`/v1/guests/${g}`, isDoubt);
+    const [source, target] = guest.holders;
+    assert.equal(
+      source?.says,
+      `released epoch 2 to ${b.host}, stopped, waits to hear that it runs there`,
+    );
+    assert.match(target?.says ?? '', /^not reachable since \d+ s, last said: landed epoch 2/);
+    assert.deepEqual(guest.verdict, { epoch: 2, owner: 'none' });
+    assert.ok(guest.resolve?.includes(`godwit host fence ${b.host} --confirm`));
+    // It was there all the time: its word ends the doubt.
+    await b.connect();
+    finish(migration);
+    assert.equal((await ended(migration)).state, 'completed');
+  });
+});
+
 describe('inventory', () => {
+  it('a guest that was being made when the coordinator died is there, or is not', async () => {
+    const body = { name: `${g}-made`, kind: 'workload', memoryBytes: 64 * MIB, workload: WORKLOAD };
+    const lost = { ...body, name: `${g}-lost` };
+    a.answersCreate = false;
+    const asks = [body, lost].map((each) =>
+      coordinator.ask('POST', '/v1/guests', { ...each, host: a.host }).catch(() => undefined),
+    );
+    const { spec, epoch } = await a.next('createGuest').then(() => a.next('createGuest'));
+    await a.next('createGuest');
+    await killAndRestart();
+    await Promise.all(asks);
+    a.guests.set(body.name, { ...report(spec, epoch), spec: { ...spec, name: body.name } });
+    await a.connect();
+    await coordinator.until<Guest>(`/v1/guests/${body.name}`, (guest) => guest.state === 'running');
+    assert.equal((await coordinator.ask('GET', `/v1/guests/${lost.name}`)).status, 404);
+  });
+
   it('an agent that shows an older epoch is told to quarantine, and never owns it', async () => {
     const migration = await migrate();
     await a.next('grant');
-    const image = a.guests.get('g')!;
+    const image = a.guests.get(g)!;
     finish(migration);
     await ended(migration);
     await a.disconnect();
-    a.guests.set('g', image);
+    a.guests.set(g, image);
     await a.connect();
     const told = await a.next('quarantine');
-    assert.deepEqual([told.epoch, told.ownerHost, told.ownerEpoch], [1, 'b', 2]);
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.equal(guest.host, 'b');
+    assert.deepEqual([told.epoch, told.ownerHost, told.ownerEpoch], [1, b.host, 2]);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.equal(guest.host, b.host);
   });
 
   it('both ends have forgotten the migration: what they hold decides', async () => {
@@ -506,8 +566,8 @@ describe('inventory', () => {
     await a.connect();
     const view = await ended(migration);
     assert.equal(view.state, 'failed');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.state], ['a', 'running']);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.state], [a.host, 'running']);
   });
 
   it('both ends have forgotten it, and the guest is at the target', async () => {
@@ -516,23 +576,23 @@ describe('inventory', () => {
     await Promise.all([a.disconnect(), b.disconnect()]);
     a.migrations.clear();
     b.migrations.clear();
-    b.guests.set('g', { ...a.guests.get('g')!, epoch: 2 });
+    b.guests.set(g, { ...a.guests.get(g)!, epoch: 2 });
     a.guests.clear();
     await b.connect();
     await a.connect();
     assert.equal((await ended(migration)).state, 'completed');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
-    assert.deepEqual([guest.host, guest.epoch], ['b', 2]);
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch], [b.host, 2]);
   });
 
   it('a stop in mid-migration is latched and carried out by the new owner', async () => {
     const migration = await migrate();
     await a.next('grant');
-    assert.equal((await coordinator.ask('POST', '/v1/guests/g/stop')).status, 200);
+    assert.equal((await coordinator.ask('POST', `/v1/guests/${g}/stop`)).status, 200);
     finish(migration);
     await ended(migration);
     assert.equal((await b.next('stopGuest')).epoch, 2);
-    await coordinator.until<Guest>('/v1/guests/g', (guest) => guest.state === 'stopped');
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (guest) => guest.state === 'stopped');
   });
 
   it('a guest that ends in a round ends the migration with guest.ended', async () => {
@@ -542,11 +602,11 @@ describe('inventory', () => {
       type: 'kept',
       ...about(migration, 1),
       reason: 'powered off',
-      error: { code: 'guest.ended', detail: JSON.stringify({ guest: 'g' }) },
+      error: { code: 'guest.ended', detail: JSON.stringify({ guest: g }) },
     });
     const view = await ended(migration);
     assert.equal(view.error?.code, 'guest.ended');
-    const { body: guest } = await coordinator.ask<Guest>('GET', '/v1/guests/g');
+    const { body: guest } = await coordinator.ask<Guest>('GET', `/v1/guests/${g}`);
     assert.equal(guest.state, 'ended');
   });
 });
