@@ -22,6 +22,14 @@ export interface PassResult {
   durationMs: number;
 }
 
+/** What the channel threads have counted since the start. */
+export interface ChannelTotals {
+  pagesSent: number;
+  zeroPages: number;
+  bytesSent: number;
+  copiedBytes: number;
+}
+
 /** Weight of the newest round in the smoothed bandwidth. */
 const SMOOTHING = 0.5;
 /** A pass shorter than this says more of latency than of bandwidth. */
@@ -31,10 +39,6 @@ export class SourceFigures {
   #beganNs = 0;
   #roundEndNs = 0;
   #bandwidth = 0;
-  #pages = 0;
-  #zeroPages = 0;
-  #bytes = 0;
-  #copied = 0;
   #transferMs = 0;
   #passes = 0;
   #stopAskedNs = 0;
@@ -45,6 +49,7 @@ export class SourceFigures {
   #runNs = 0;
   #firstInstructionNs = 0;
   #clockOffsetNs = 0;
+  #pushNs = 0;
   #rateAtNs = 0;
   #rateBytes = 0;
   stoppedNs = 0;
@@ -92,10 +97,6 @@ export class SourceFigures {
   }
 
   add(pass: PassResult): void {
-    this.#pages += pass.pages;
-    this.#zeroPages += pass.zeroPages;
-    this.#bytes += pass.wireBytes;
-    this.#copied += pass.copiedBytes;
     this.#transferMs += pass.durationMs;
     this.#passes += 1;
     const rate = pass.durationMs > 0 ? (pass.pages * PAGE_BYTES * 1000) / pass.durationMs : 0;
@@ -158,16 +159,23 @@ export class SourceFigures {
     return rate;
   }
 
-  result(): Omit<Message<'freed'>, 'type' | 'migration' | 'guest' | 'epoch'> {
-    const first = this.#firstInstructionNs || nowNs();
+  /** The guest runs at the target, and what it misses is pushed from now on. */
+  pushing(): void {
+    if (this.#pushNs === 0) this.#pushNs = nowNs();
+  }
+
+  /** @param totals of rounds, push and answered faults, counted by the channel threads */
+  result(totals: ChannelTotals): Omit<Message<'freed'>, 'type' | 'migration' | 'guest' | 'epoch'> {
+    const now = nowNs();
+    const first = this.#firstInstructionNs || now;
     return {
       rounds: this.#passes,
-      pages: this.#pages,
-      zeroPages: this.#zeroPages,
-      bytes: this.#bytes,
-      copiedBytes: this.#copied,
-      transferMs: this.#transferMs,
-      totalMs: (nowNs() - this.#beganNs) / 1e6,
+      pages: totals.pagesSent,
+      zeroPages: totals.zeroPages,
+      bytes: totals.bytesSent,
+      copiedBytes: totals.copiedBytes,
+      transferMs: this.#transferMs + (this.#pushNs === 0 ? 0 : (now - this.#pushNs) / 1e6),
+      totalMs: (now - this.#beganNs) / 1e6,
       downtimeMs: Math.max(0, (first - this.stoppedNs) / 1e6),
       steps: this.#steps(first),
       clockOffsetMs: this.#clockOffsetNs / 1e6,

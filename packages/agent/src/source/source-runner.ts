@@ -87,6 +87,7 @@ export class SourceRunner extends MigrationBase<
   #keptEpoch: number;
   #handedDigest = '';
   #missing: Uint32Array | undefined;
+  #result: ReturnType<SourceFigures['result']> | undefined;
   #state: Uint8Array = new Uint8Array(0);
   #hashes: SharedArrayBuffer | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
@@ -287,7 +288,7 @@ export class SourceRunner extends MigrationBase<
       case 'serve':
         return this.#channels?.serve();
       case 'push':
-        this.#sendConsolesAway();
+        this.#figures.pushing();
         if (this.#missing)
           this.#channels?.startPush({ missing: this.#missing, key: this.#keys.land });
         return;
@@ -524,8 +525,11 @@ export class SourceRunner extends MigrationBase<
   }
 
   async #reportFreed(): Promise<void> {
+    const channels = this.#channels as SourceChannels;
+    this.#result ??= this.#figures.result(channels.progress());
+    const result = this.#result;
     await this.#closeChannels();
-    this.tellCoordinator({ type: 'freed', ...this.about(), ...this.#figures.result() });
+    this.tellCoordinator({ type: 'freed', ...this.about(), ...result });
   }
 
   #sendProgress(): void {
