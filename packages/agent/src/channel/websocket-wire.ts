@@ -59,7 +59,8 @@ export function parseMessageHeader(
   const short = second & 0x7f;
   const lengthBytes = short === 126 ? 2 : short === 127 ? 8 : 0;
   const needed = 2 + lengthBytes + (masked ? 4 : 0);
-  if (have < needed) return needed;
+  // The length is refused as soon as it is known: nothing waits for the rest of a bad message.
+  if (have < 2 + lengthBytes) return needed;
   const length = lengthBytes === 0 ? short : readLength(view, offset + 2, lengthBytes);
   if (opcode !== WS_BINARY && length > WS_CONTROL_BYTES_MAX) {
     return refuse(`a control message of ${length} bytes`);
@@ -71,6 +72,7 @@ export function parseMessageHeader(
       bytesMax: payloadBytesMax,
     });
   }
+  if (have < needed) return needed;
   into.opcode = opcode;
   into.headerBytes = needed;
   into.payloadBytes = length;
