@@ -12,7 +12,6 @@
  */
 import {
   CONNECT_DEADLINE_MS,
-  type DeathReport,
   GodwitError,
   type GuestReport,
   HEARTBEAT_MS,
@@ -24,13 +23,12 @@ import {
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
 import { AgentConnection, type Request, wireError } from './agent-connection.ts';
+import { Deaths } from './deaths.ts';
 import type { Logger } from './log.ts';
-import { type DeathRecord, deathKey, type HostRecord, type Records } from './records.ts';
+import type { DeathRecord, HostRecord, Records } from './records.ts';
 
 /** A timer this late means that this process stood still, not that every agent fell silent. */
 const STOOD_STILL_MS = 4 * HEARTBEAT_MS;
-/** Proofs kept a host; older ones concern migrations that are long closed. */
-const DEATHS_PER_HOST_MAX = 32;
 
 /** What a connected agent last said. */
 export interface LiveHost {
@@ -59,6 +57,7 @@ export class Agents {
   readonly #records: Records;
   readonly #log: Logger;
   readonly #listener: AgentsListener;
+  readonly #deaths: Deaths;
   /** By host name. A lost connection leaves the entry, so that what it last said can be shown. */
   readonly #live = new Map<string, LiveHost>();
   readonly #supervisors = new Map<string, AgentConnection>();
@@ -71,6 +70,14 @@ export class Agents {
     this.#records = records;
     this.#log = log;
     this.#listener = listener;
+    this.#deaths = new Deaths({
+      records,
+      log,
+      concerns: (host, incarnation) =>
+        records.hosts.get(host)?.incarnation === incarnation ||
+        listener.holdsGuests(host, incarnation),
+      died: (death) => this.#died(death),
+    });
     this.#ticker = setInterval(() => this.#tick(), HEARTBEAT_MS);
   }
 
@@ -130,7 +137,7 @@ export class Agents {
   }
 
   death(host: string, incarnation: string): DeathRecord | undefined {
-    return this.#records.deaths.get(deathKey(host, incarnation));
+    return this.#deaths.get(host, incarnation);
   }
 
   isDead(host: string, incarnation: string): boolean {
@@ -181,18 +188,7 @@ export class Agents {
       const why = `incarnation ${record.incarnation} is proved dead already (${known.exit})`;
       throw new GodwitError('host.not_fenceable', { host: name, why });
     }
-    const death: DeathRecord = {
-      host: name,
-      incarnation: record.incarnation,
-      exit: `fenced by a person${discarded ? ', who gives up what it did' : ''}`,
-      provedBy: 'person',
-      ran: known?.ran ?? [],
-      discarded,
-      atMs: Date.now(),
-    };
-    await this.#records.deaths.update(deathKey(name, record.incarnation), () => death);
-    this.#log.warn({ host: name, incarnation: record.incarnation, discarded }, 'host fenced');
-    await this.#listener.died(death);
+    await this.#deaths.fence(name, record.incarnation, discarded);
   }
 
   /**
@@ -227,7 +223,7 @@ export class Agents {
     try {
       this.#admit(hello);
       const provedBy = hello.role === 'supervisor' ? 'supervisor' : 'successor';
-      await this.#provedDead(hello.host, hello.deaths, hello.incarnation, provedBy);
+      await this.#deaths.prove(hello.host, hello.deaths, hello.incarnation, provedBy);
       if (hello.role === 'agent') this.#checkName(connection, hello);
     } catch (thrown) {
       const error = GodwitError.from(thrown);
@@ -326,7 +322,7 @@ export class Agents {
     message: Message,
   ): Promise<void> {
     if (message.type === 'died') {
-      await this.#provedDead(connection.host, [message.death], undefined, 'supervisor');
+      await this.#deaths.prove(connection.host, [message.death], undefined, 'supervisor');
     } else if (live === undefined) {
       throw new GodwitError('wire.wrong_direction', { message: message.type });
     } else if (message.type === 'heartbeat') {
@@ -341,41 +337,11 @@ export class Agents {
     }
   }
 
-  /** Writes new proofs down, first proof wins, then lets the listener act on them. */
-  async #provedDead(
-    host: string,
-    deaths: readonly DeathReport[],
-    living: string | undefined,
-    provedBy: DeathRecord['provedBy'],
-  ): Promise<void> {
-    for (const { incarnation, exit, ran } of deaths) {
-      if (incarnation === living || this.isDead(host, incarnation)) continue;
-      if (!this.#concerns(host, incarnation)) continue;
-      const death = { host, incarnation, exit, provedBy, ran, discarded: false, atMs: Date.now() };
-      await this.#records.deaths.update(deathKey(host, incarnation), () => death);
-      this.#log.warn({ host, incarnation, exit, provedBy }, 'incarnation is dead');
-      const live = this.#live.get(host);
-      if (live?.incarnation === incarnation) live.connection.close();
-      await this.#listener.died(death);
-      await this.#forgetOldDeaths(host);
-    }
-  }
-
-  /** Journals list every former life; only those the records speak of are worth a proof. */
-  #concerns(host: string, incarnation: string): boolean {
-    return (
-      this.#records.hosts.get(host)?.incarnation === incarnation ||
-      this.#listener.holdsGuests(host, incarnation)
-    );
-  }
-
-  async #forgetOldDeaths(host: string): Promise<void> {
-    const deaths = this.#records.deaths.values().filter((death) => death.host === host);
-    const old = deaths.sort((a, b) => b.atMs - a.atMs).slice(DEATHS_PER_HOST_MAX);
-    for (const { incarnation } of old) {
-      if (this.#listener.holdsGuests(host, incarnation)) continue;
-      await this.#records.deaths.update(deathKey(host, incarnation), () => undefined);
-    }
+  async #died(death: DeathRecord): Promise<void> {
+    const live = this.#live.get(death.host);
+    // What is still in its socket was said before the end; the proof says more.
+    if (live?.incarnation === death.incarnation) live.connection.close();
+    await this.#listener.died(death);
   }
 
   #welcome(connection: AgentConnection, address: string): void {

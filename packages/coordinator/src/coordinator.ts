@@ -62,6 +62,7 @@ export class Coordinator {
   /** Reads the records and takes up what was open; the server does not listen yet. */
   static async start(options: CoordinatorOptions): Promise<Coordinator> {
     const coordinator = new Coordinator(await loadRecords(options.store), options);
+    await coordinator.#guests.checkOwners();
     coordinator.#migrations.takeUp();
     return coordinator;
   }

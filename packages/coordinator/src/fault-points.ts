@@ -15,6 +15,8 @@ const POLL_MS = 5;
 export class FaultPoints {
   readonly #armedPath: string;
   readonly #reachedPath: string;
+  #counted = '';
+  #count = 0;
 
   constructor(stateDir: string) {
     this.#armedPath = join(stateDir, 'fault-point');
@@ -25,12 +27,20 @@ export class FaultPoints {
   async at(phase: string, effect: string): Promise<void> {
     const names = [`coordinator:${effect}`, `coordinator:${phase}:${effect}`];
     const armed = this.#armed();
-    if (!names.includes(armed)) return;
+    if (armed !== this.#counted) {
+      this.#counted = armed;
+      this.#count = 0;
+    }
+    const [name = '', time = '1'] = armed.split('#');
+    if (!names.includes(name)) return;
+    this.#count += 1;
+    if (this.#count !== Number(time)) return;
     writeFileSync(this.#reachedPath, armed);
     await new Promise<void>((resolve) => {
       const timer = setInterval(() => {
         if (this.#armed() === armed) return;
         clearInterval(timer);
+        this.#counted = '';
         resolve();
       }, POLL_MS);
     });

@@ -132,15 +132,30 @@ export class Guests {
   async died(death: DeathRecord): Promise<void> {
     for (const guest of this.#records.guests.values()) {
       const isTheirs = guest.host === death.host && guest.incarnation === death.incarnation;
-      if (!isTheirs || guest.migration !== undefined) continue;
-      if (guest.state === 'lost' || guest.state === 'ended') continue;
-      if (this.#isShuttingDown) await this.#endByShutdown(guest.spec.name);
-      else if (guest.state === 'creating') await this.#forget(guest, 'its host died before it ran');
-      else await this.#lose(guest, evidenceOf(death));
+      if (isTheirs) await this.#ownerDied(guest, death);
     }
   }
 
+  /** The proof came while a migration was open, or just before this process started. */
+  async checkOwner(name: string): Promise<void> {
+    const guest = this.#records.guests.get(name);
+    const death = guest && this.#agents.death(guest.host, guest.incarnation);
+    if (guest && death) await this.#ownerDied(guest, death);
+  }
+
+  async checkOwners(): Promise<void> {
+    for (const { spec } of this.#records.guests.values()) await this.checkOwner(spec.name);
+  }
+
   // ------------------------------------------------------------------------------- inside
+
+  async #ownerDied(guest: GuestRecord, death: DeathRecord): Promise<void> {
+    if (guest.migration !== undefined) return;
+    if (guest.state === 'lost' || guest.state === 'ended') return;
+    if (this.#isShuttingDown) await this.#endByShutdown(guest.spec.name);
+    else if (guest.state === 'creating') await this.#forget(guest, 'its host died before it ran');
+    else await this.#lose(guest, evidenceOf(death));
+  }
 
   #quarantineIfOld(live: LiveHost, report: GuestReport): void {
     const { name } = report.spec;

@@ -429,6 +429,21 @@ describe('deaths', () => {
     await supervisor.disconnect();
   });
 
+  it('an owner that dies while the migration is being settled is not overlooked', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    const supervisor = await supervisorOf(b);
+    coordinator.arm('coordinator:moved:record');
+    finish(migration);
+    await coordinator.reached('coordinator:moved:record');
+    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
+    await b.closed();
+    coordinator.disarm();
+    await ended(migration);
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (guest) => guest.state === 'lost');
+    await supervisor.disconnect();
+  });
+
   it('the owner of a guest that is not moving: lost with incarnation and exit, rm forgets it', async () => {
     const supervisor = await supervisorOf(a);
     const { incarnation } = a;

@@ -39,6 +39,8 @@ export interface RunnerParts {
   readonly faults: FaultPoints | undefined;
   /** The view changed: watchers are told. */
   changed(view: Migration): void;
+  /** The guest's owner is known again; a proof of its end may have come before. */
+  settled(guest: string): Promise<void>;
   /** A stop that was latched is to be carried out by the owner now. */
   stopGuest(guest: string): void;
 }
@@ -162,7 +164,9 @@ export class MigrationRunner {
     const { now } = this.#record;
     switch (effect) {
       case 'record':
-        return this.#record.commit(state, { ...context, atMs: Date.now() });
+        await this.#record.commit(state, { ...context, atMs: Date.now() });
+        if (this.isSettled) await this.#parts.settled(now.view.guest);
+        return;
       case 'askPolicy':
         return this.#askPolicy(context.report as Message<'roundReport'>);
       case 'latchRequest':

@@ -70,9 +70,8 @@ const WORDS: { readonly [effect in CoordinatorEffect]?: Words } = {
   answerNone: (matter) => answer(matter, {}),
   answerSource: (matter) => verdict(matter, 'source'),
   answerTarget: (matter) => verdict(matter, 'target'),
-  // To the target this decides nothing: it knows best whether it runs.
-  answerRunning: (matter, to) => answer(matter, to === 'source' ? RUNNING : {}),
-  answerAllPresent: (matter, to) => answer(matter, to === 'source' ? ALL_PRESENT : {}),
+  answerRunning: (matter) => answer(matter, RUNNING),
+  answerAllPresent: (matter) => answer(matter, ALL_PRESENT),
   // A target told of its own refusal or death was fenced: for it the epoch is closed.
   answerRefused: (matter, to) =>
     to === 'source' ? answer(matter, REFUSED) : verdict(matter, 'superseded'),

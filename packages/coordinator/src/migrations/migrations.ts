@@ -63,6 +63,7 @@ export class Migrations {
       log,
       faults,
       changed: (view) => this.#changed(view),
+      settled: (guest) => guests.checkOwner(guest),
       stopGuest,
     };
     for (const record of records.migrations.values()) {
@@ -131,6 +132,8 @@ export class Migrations {
    */
   async start(input: MigrateRequest): Promise<Migration> {
     const request = migrateRequest.parse(input);
+    await this.#parts.faults?.at('granted', 'open');
+    // No await from here to the commit: it compares with the records as the checks saw them.
     const { guest, target } = this.#check(request.guest, request.to);
     const view = this.#newView(request, guest);
     const record: MigrationRecord = {
@@ -147,7 +150,6 @@ export class Migrations {
       missingPages: 0,
       phaseHeardAtMs: Date.now(),
     };
-    await this.#parts.faults?.at('granted', 'open');
     const isOpened = await commit(this.#records.store, [
       this.#records.migrations.put(view.id, record),
       this.#records.guests.put(request.guest, { ...guest, migration: view.id }),
