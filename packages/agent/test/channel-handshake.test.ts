@@ -193,6 +193,8 @@ async function speak(port: number, path: string, ...frames: Buffer[]): Promise<s
   let answer = '';
   socket.on('data', (chunk: Buffer) => {
     answer += chunk.toString('latin1');
+    // A close message (0x88) is the source's last word; it waits for this end to hang up.
+    if (answer.includes('\r\n\r\n\x88')) socket.end();
   });
   socket.on('error', () => {});
   socket.write(

@@ -104,6 +104,8 @@ export class Admission {
       failed: fail,
     });
     socket.on('data', (chunk) => reader.feed(chunk));
+    // node:http leaves its sockets half open; a target that has ended its half has gone.
+    socket.once('end', () => socket.destroy());
     socket.once('close', () => {
       clearTimeout(deadline);
       if (mine !== null && mine === this.#current) this.#drop(mine, null);

@@ -100,11 +100,15 @@ export class FrameWriter {
     });
   }
 
-  /** Says why and ends the connection, at the latest after LINGER_MS whatever is still queued. */
+  /**
+   * Says why the channel ends. The peer closes when it has read that; at the latest after LINGER_MS this
+   * end does. Not at once: a socket that is closed with unread bytes sends a reset, and a peer that
+   * meets it while writing never reads the reason.
+   */
   close(payload: Uint8Array): void {
     if (this.socket.writable) this.#control(WS_CLOSE, payload);
-    this.socket.destroySoon();
-    setTimeout(() => this.socket.destroy(), LINGER_MS).unref();
+    const lingering = setTimeout(() => this.socket.destroy(), LINGER_MS);
+    this.socket.once('close', () => clearTimeout(lingering));
   }
 
   #control(opcode: number, payload: Uint8Array, written?: () => void): void {

@@ -86,7 +86,7 @@ export class LandingChannel {
     const reader = this.#link.reader;
     if (reader === null || !reader.isPlacing(key)) return;
     const { channel } = this.#options;
-    reader.fail(new GodwitError('channel.protection', { channel, key, why: 'revoked' }));
+    this.#link.cutOff(new GodwitError('channel.protection', { channel, key, why: 'revoked' }));
   }
 
   #makeReader(writer: FrameWriter): LandingReader {

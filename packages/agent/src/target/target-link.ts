@@ -81,14 +81,21 @@ export class TargetLink {
     if (error !== null) this.#options.onFailed(error);
   }
 
-  /** Ends the link because of an error found here; the peer is told. */
+  /** Ends the link because of an error the reader found; the peer is told, what it still sends is trash. */
   fail(error: GodwitError): void {
     if (this.#over) return;
     this.#over = true;
-    // The kernel may hold a view that is no longer ours to fill: no further read before the end.
-    this.#current?.socket.pause();
     this.#current?.writer.close(closePayload(error));
     this.#options.onFailed(error);
+  }
+
+  /**
+   * Ends the link because of an error found outside of a read. The kernel may hold a view of guest
+   * memory then, and would get another one only after filling it: nothing more is read.
+   */
+  cutOff(error: GodwitError): void {
+    this.#current?.socket.pause();
+    this.#current?.reader.fail(error);
   }
 
   /** Resolves when the socket is closed and the reader has ended. */
