@@ -31,8 +31,7 @@ import type { Log } from './log.ts';
 import { type AgentOptions, addressText } from './options.ts';
 import type { CoordinatorSeen } from './state/coordinator-seen.ts';
 import { Journal } from './state/journal.ts';
-import { endIdleThreads, warmUp } from './thread.ts';
-import { WARM_THREADS } from './warm-threads.ts';
+import { endIdleThreads } from './thread.ts';
 
 /** The migrations this agent takes part in (migration/manager.ts). */
 export interface MigrationHost {
@@ -125,7 +124,6 @@ export class Agent {
       pulse: (name) => this.#pulse(name),
     });
     this.link.start();
-    warmUp(WARM_THREADS).catch((error) => this.log.warn({ err: error }, 'no threads ahead'));
     this.#sampler = setInterval(() => {
       for (const guest of this.guests.values()) void guest.sampleDirty();
     }, HEARTBEAT_MS);

@@ -16,6 +16,8 @@ import { parseOptions } from './options.ts';
 import { CoordinatorSeen } from './state/coordinator-seen.ts';
 import { Journal } from './state/journal.ts';
 import { StateLock } from './state/lock.ts';
+import { warmUp } from './thread.ts';
+import { WARM_THREADS } from './warm-threads.ts';
 
 /** What the daemon tells its supervisor. */
 export type DaemonMessage =
@@ -56,6 +58,7 @@ async function run(): Promise<void> {
   await agent.start();
   log.info({ incarnation, control: agent.controlAddress, deaths: deaths.length }, 'agent is ready');
   await tell({ type: 'ready', control: agent.controlAddress });
+  warmUp(WARM_THREADS).catch((error) => log.warn({ err: error }, 'no threads ahead'));
 }
 
 /** SIGTERM, SIGINT, or the coordinator's `shutdown`. */

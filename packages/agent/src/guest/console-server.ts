@@ -137,7 +137,7 @@ export class ConsoleServer {
 
 /** Whoever holds the guest as its owner; a host where it is only arriving or frozen is not asked. */
 function isServed(guest: Guest): boolean {
-  return guest.state === 'running' || guest.state === 'stopped' || guest.state === 'creating';
+  return ['running', 'stopped', 'creating', 'doubt'].includes(guest.state);
 }
 
 /** The clients of one guest. Lives while there is one. */

@@ -194,12 +194,7 @@ export class GuestRequests {
       return;
     }
     log.error({ guest: guest.name, owner: message.ownerHost }, 'quarantined: an older epoch');
-    const wasRunning = guest.state === 'running';
-    guest.state = 'lost';
-    if (wasRunning) {
-      await guest.stopHarts().catch((error) => log.error({ err: error }, 'harts do not stop'));
-    }
-    guest.state = 'lost';
+    await guest.quarantine();
     journal.gone(guest.name, guest.epoch);
     this.#agent.changed();
   }

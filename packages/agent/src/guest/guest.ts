@@ -99,6 +99,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   #noting: Promise<void> | undefined;
   #whole: Promise<void> = Promise.resolve();
   #released: Promise<void> | undefined;
+  /** Resolved when the guest is being released: nobody waits for its pages any more. */
+  readonly #goes = Promise.withResolvers<void>();
 
   private constructor(make: MakeGuest, memory: GuestMemory, fresh: boolean, state: Guest['state']) {
     super();
@@ -223,6 +225,20 @@ export class Guest extends EventEmitter<GuestEvents> {
     if (guestEnd(this.memory) === undefined) return;
     await this.#noteEnd();
     throw new GodwitError('guest.ended', { guest: this.name });
+  }
+
+  /** Never runs again: resolves when no hart does. A host that is out of breath is asked until it stops. */
+  async quarantine(): Promise<void> {
+    this.state = 'lost';
+    this.#takesInput = false;
+    while (this.#released === undefined) {
+      try {
+        await stopHarts(this.memory);
+        return;
+      } catch (error) {
+        this.#log.error({ err: error }, 'a quarantined guest does not stop yet');
+      }
+    }
   }
 
   /** Machine or workload state, encoded. Harts stopped. */
@@ -352,6 +368,7 @@ export class Guest extends EventEmitter<GuestEvents> {
   async #release(): Promise<void> {
     this.#takesInput = false;
     this.#lease = undefined;
+    this.#goes.resolve();
     await this.#noting;
     await this.#vcpus?.end();
     this.#vcpus = undefined;
@@ -391,7 +408,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   async #nameEnd(): Promise<void> {
     this.#takesInput = false;
     await stopHarts(this.memory);
-    await this.#whole;
+    await Promise.race([this.#whole, this.#goes.promise]);
+    if (this.#released !== undefined) return;
     const { end, code } = guestEnd(this.memory)!;
     const digest =
       end === 'stop-at' ? (await runMemoryTask(this.memory, { kind: 'digest' }))[0] : undefined;
