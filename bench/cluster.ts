@@ -100,6 +100,11 @@ export class Cluster {
     return Number(this.host(name).ready.at(-1)?.daemonPid);
   }
 
+  /** HOST:PORT of the daemon that lives now: a restarted one may listen elsewhere. */
+  controlAddress(name: string): string {
+    return String(this.host(name).ready.at(-1)?.control);
+  }
+
   // ------------------------------------------------------------------------------- API
 
   async request<T>(method: string, path: string, body?: unknown): Promise<T> {

@@ -8,17 +8,18 @@
  * of the channel counts and of iperf3 (as many processes as channels) alternate. CPU is user and system
  * time of both ends. The last line with --json: {"godwit":[...],"iperf3":[...]}.
  */
-import { type ChildProcess, execFile, fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes, randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
 import { RegionTable } from '../packages/agent/src/channel/regions.ts';
 import { SourceChannels } from '../packages/agent/src/source/source-channels.ts';
 import { TargetChannels } from '../packages/agent/src/target/target-channels.ts';
 import { GuestMemory, makeBitmap } from '../packages/machine/src/mod.ts';
+import { iperf3, requireIperf3 } from './iperf3.ts';
+import { median } from './statistics.ts';
 
 const MIB = 1048576;
-const IPERF_PORT = 5311;
 
 interface Sample {
   readonly gbps: number;
@@ -74,6 +75,7 @@ function runTarget(): void {
 }
 
 async function runSource(): Promise<void> {
+  requireIperf3();
   const memory = GuestMemory.create({ ramBytes, harts: 1 });
   for (let at = 0; at < ramBytes; at += MIB) randomFillSync(memory.ram().subarray(at, at + MIB));
   const child = fork(new URL(import.meta.url), ['--target', '--memory', values.memory]);
@@ -83,12 +85,12 @@ async function runSource(): Promise<void> {
   for (let sample = 0; sample < Number(values.samples); sample++) {
     for (const count of counts) {
       ours.get(count)?.push(await move(memory, child, count));
-      theirs.get(count)?.push(await iperf3(count));
+      theirs.get(count)?.push(await iperf3(count, ramBytes * Number(values.moves)));
     }
   }
   child.disconnect();
-  const godwit = counts.map((channels) => ({ channels, ...median(ours.get(channels) ?? []) }));
-  const iperf = counts.map((streams) => ({ streams, ...median(theirs.get(streams) ?? []) }));
+  const godwit = counts.map((channels) => ({ channels, ...middle(ours.get(channels)) }));
+  const iperf = counts.map((streams) => ({ streams, ...middle(theirs.get(streams)) }));
   for (const row of godwit) console.log(`godwit  ${row.channels} channels  ${figures(row)}`);
   for (const row of iperf) console.log(`iperf3  ${row.streams} streams   ${figures(row)}`);
   if (values.json) console.log(JSON.stringify({ godwit, iperf3: iperf }));
@@ -126,42 +128,9 @@ async function move(memory: GuestMemory, child: ChildProcess, channels: number):
   return { gbps: gb / seconds, cpuPerGB: (cpuS + (used.user + used.system) / 1e6) / gb };
 }
 
-/** As many iperf3 pairs as streams, each of one stream, for two seconds. */
-async function iperf3(streams: number): Promise<Sample> {
-  const run = promisify(execFile);
-  const reports = Array.from({ length: streams }, async (_, i) => {
-    const port = String(IPERF_PORT + i);
-    const server = run('iperf3', ['-s', '-1', '-p', port, '-B', '127.0.0.1', '-J']);
-    await listening(Number(port));
-    const client = await run('iperf3', ['-c', '127.0.0.1', '-p', port, '-t', '2', '-J']);
-    await server;
-    return JSON.parse(client.stdout).end;
-  });
-  let [bytes, seconds, cpuS] = [0, 0, 0];
-  for (const end of await Promise.all(reports)) {
-    bytes += end.sum_received.bytes;
-    seconds = Math.max(seconds, end.sum_received.seconds);
-    const percent = end.cpu_utilization_percent;
-    cpuS += ((percent.host_total + percent.remote_total) / 100) * end.sum_received.seconds;
-  }
-  return { gbps: bytes / seconds / 1e9, cpuPerGB: cpuS / (bytes / 1e9) };
-}
-
-/** Waits until a port is taken. A probe would end iperf3's only session, so /proc is asked. */
-async function listening(port: number): Promise<void> {
-  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`;
-  const { readFile } = await import('node:fs/promises');
-  for (let tries = 0; tries < 200; tries++) {
-    if ((await readFile('/proc/net/tcp', 'utf8')).includes(hex)) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`iperf3 does not listen on ${port}`);
-}
-
-function median(samples: Sample[]): Sample {
-  const middle = (pick: (sample: Sample) => number) =>
-    samples.map(pick).sort((a, b) => a - b)[samples.length >> 1] ?? 0;
-  return { gbps: middle((s) => s.gbps), cpuPerGB: middle((s) => s.cpuPerGB) };
+function middle(samples: readonly Sample[] = []): Sample {
+  const gbps = median(samples.map((sample) => sample.gbps));
+  return { gbps, cpuPerGB: median(samples.map((sample) => sample.cpuPerGB)) };
 }
 
 function figures(sample: Sample): string {

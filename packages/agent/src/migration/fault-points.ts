@@ -5,7 +5,8 @@
  * Only under `--test-faults`. A test writes a step's name into `fault-point` in the state
  * directory; the runner that reaches the step writes the name into `at-step` and waits until
  * `fault-point` holds something else. The names are `role:phase:effect` of the cores' tables, so a
- * step that no longer exists is never reached, and the test that waits for it fails.
+ * step that no longer exists is never reached, and the test that waits for it fails. With `#n` behind
+ * the name it is the n-th time the step is reached since it was armed.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,28 +14,39 @@ import { join } from 'node:path';
 const POLL_MS = 5;
 
 export class FaultPoints {
-  readonly #armed: string;
-  readonly #reached: string;
+  readonly #armedPath: string;
+  readonly #reachedPath: string;
+  #counted = '';
+  #count = 0;
 
   constructor(stateDir: string) {
-    this.#armed = join(stateDir, 'fault-point');
-    this.#reached = join(stateDir, 'at-step');
+    this.#armedPath = join(stateDir, 'fault-point');
+    this.#reachedPath = join(stateDir, 'at-step');
   }
 
   /** Undefined at once when nobody asked for this step, so that the ordinary path does not wait. */
   at(step: string): Promise<void> | undefined {
-    if (!this.#isArmed(step)) return undefined;
-    writeFileSync(this.#reached, step);
+    const armed = this.#armed();
+    if (armed !== this.#counted) {
+      this.#counted = armed;
+      this.#count = 0;
+    }
+    const [name, time = '1'] = armed.split('#');
+    if (name !== step) return undefined;
+    this.#count += 1;
+    if (this.#count !== Number(time)) return undefined;
+    writeFileSync(this.#reachedPath, armed);
     return new Promise((resolve) => {
       const timer = setInterval(() => {
-        if (this.#isArmed(step)) return;
+        if (this.#armed() === armed) return;
         clearInterval(timer);
+        this.#counted = '';
         resolve();
       }, POLL_MS);
     });
   }
 
-  #isArmed(step: string): boolean {
-    return existsSync(this.#armed) && readFileSync(this.#armed, 'utf8').trim() === step;
+  #armed(): string {
+    return existsSync(this.#armedPath) ? readFileSync(this.#armedPath, 'utf8').trim() : '';
   }
 }

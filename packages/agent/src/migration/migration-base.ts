@@ -122,6 +122,9 @@ export abstract class MigrationBase<
     });
   }
 
+  /** The phase was entered and its effects are begun; a runner that shows it overrides this. */
+  protected entered(_phase: P): void {}
+
   /** A runner that must remember why it lost its peer overrides this. */
   protected linkLost(_why: string): void {}
 
@@ -161,6 +164,7 @@ export abstract class MigrationBase<
 
   #entered(phase: P, event: E, why: string): void {
     this.log.info({ phase, event }, why);
+    this.entered(phase);
     this.tellCoordinator({
       type: 'phase',
       migration: this.grant.migration,

@@ -236,6 +236,12 @@ export class SourceRunner extends MigrationBase<
     this.core.dispatch(isGood ? 'landedGood' : 'landedBad');
   }
 
+  /** What this host says of its copy once it may run elsewhere: nothing more than it knows. */
+  protected override entered(phase: SourcePhase): void {
+    if (phase === 'offered' || phase === 'released') this.#guest.state = 'doubt';
+    else if (phase === 'serving') this.#guest.state = 'frozen';
+  }
+
   protected override linkLost(why: string): void {
     if (this.core.guest !== 'here' && this.phase !== 'stopping') return;
     this.#why ??= new GodwitError('peer.unreachable', { address: this.grant.target.address, why });

@@ -118,6 +118,17 @@ export class MigrationRunner {
     if (!this.#isDraining) this.#idle = this.#drain();
   }
 
+  /** Proofs that were durable before this runner was there to hear of them. */
+  hearDeaths(): void {
+    const { view, sourceIncarnation, targetIncarnation } = this.#record.now;
+    const { agents } = this.#parts;
+    const deaths = [
+      agents.death(view.source, sourceIncarnation),
+      agents.death(view.target, targetIncarnation),
+    ];
+    for (const death of deaths) if (death !== undefined) this.hearing.death(death);
+  }
+
   /** @throws GodwitError `migration.past_cancel` */
   async cancel(): Promise<void> {
     const { core, view } = this.#record.now;
@@ -178,22 +189,11 @@ export class MigrationRunner {
         this.#log.error({ evidence: context.evidence }, 'guest lost');
         return;
       case 'takeUp':
-        return this.#takeUp();
+        this.hearDeaths();
+        return this.granting.takeUp();
       default:
         this.#say(effect, context);
     }
-  }
-
-  /** After a restart: proofs that came before the end, grants that were on their way. */
-  #takeUp(): void {
-    const { view, sourceIncarnation, targetIncarnation } = this.#record.now;
-    const { agents } = this.#parts;
-    const deaths = [
-      agents.death(view.source, sourceIncarnation),
-      agents.death(view.target, targetIncarnation),
-    ];
-    for (const death of deaths) if (death !== undefined) this.hearing.death(death);
-    this.granting.takeUp();
   }
 
   // ------------------------------------------------------------------------- what is said

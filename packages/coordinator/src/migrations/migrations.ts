@@ -159,6 +159,7 @@ export class Migrations {
     const runner = new MigrationRunner(record, this.#parts);
     this.#runners.set(view.id, runner);
     this.#log.info({ migration: view.id, guest: view.guest }, `${view.source} -> ${view.target}`);
+    runner.hearDeaths();
     void runner.granting.run();
     await this.#forgetOld();
     return runner.view;
