@@ -18,7 +18,7 @@
  * While CONTROL_GATED is 0 nobody looks here and every page counts as present.
  */
 import * as map from '../assembly/memory-map.ts';
-import { popcount32, testBit } from './bitmap.ts';
+import { popcount32 } from './bitmap.ts';
 import { MachineError } from './errors.ts';
 import type { GuestMemory } from './guest-memory.ts';
 
@@ -117,12 +117,9 @@ export class PageStates {
   /** Every page of the bitmap absent, every other present. Only while no hart runs and nothing lands. */
   setAbsentFrom(bitmap: Uint32Array): void {
     for (let i = 0; i < this.#words; i++) {
-      let word = 0;
-      for (let k = 0; k < PAGES_PER_WORD; k++) {
-        const state = testBit(bitmap, i * PAGES_PER_WORD + k) ? map.PAGE_ABSENT : map.PAGE_PRESENT;
-        word |= state << (k << 1);
-      }
-      Atomics.store(this.#i32, STATE + i, word);
+      const absent = (bitmap[i >> 1]! >>> ((i & 1) << 4)) & 0xffff;
+      // PRESENT is the upper bit of a field and ABSENT none, so the fields are the bits spread apart.
+      Atomics.store(this.#i32, STATE + i, spread(~absent & 0xffff) << 1);
     }
   }
 
@@ -167,4 +164,12 @@ export class PageStates {
     if (this.#change(page, from, to)) return;
     throw new MachineError('page.bad_transition', { page, from: this.get(page), to });
   }
+}
+
+/** 16 bits to the even bits of a word (interleaving by doubling steps). */
+function spread(bits: number): number {
+  let word = (bits | (bits << 8)) & 0x00ff00ff;
+  word = (word | (word << 4)) & 0x0f0f0f0f;
+  word = (word | (word << 2)) & 0x33333333;
+  return (word | (word << 1)) & 0x55555555;
 }

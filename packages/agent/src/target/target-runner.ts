@@ -11,7 +11,7 @@
  * Main thread only; page bytes are placed by the landing threads (target-channels.ts). The decisions
  * are the tables' (packages/protocol/src/cores/target.ts).
  */
-import { makeBitmap, memoryMap, PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
+import { makeBitmap, PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
 import {
   ASK_AGAIN_MS,
   CONNECT_DEADLINE_MS,
@@ -371,7 +371,6 @@ export class TargetRunner extends MigrationBase<
   #clearMissing(): void {
     const { memory } = this.#guest as Guest;
     const states = new PageStates(memory);
-    states.clearAll(memoryMap.PAGE_PRESENT);
     states.setAbsentFrom(this.#missing as Uint32Array);
     states.setGated(true);
   }
