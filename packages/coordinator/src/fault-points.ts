@@ -5,7 +5,8 @@
  * step that carries it writes it into `at-step` and waits until `fault-point` holds something else.
  * Names come from the core's table: `coordinator:EFFECT`, or `coordinator:PHASE:EFFECT` for that
  * effect in one phase only; `open` and `sendDecision` stand before the record of a new migration is
- * written and before a decision, durable by then, is sent. Files are the interface because a killed process needs no goodbye.
+ * written and before a decision, durable by then, is sent. `#n` behind a name: the n-th time. Files
+ * are the interface because a killed process needs no goodbye.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,15 +26,11 @@ export class FaultPoints {
 
   /** Resolves at once unless a test asked for this step; then when the test lets it go. */
   async at(phase: string, effect: string): Promise<void> {
-    const names = [`coordinator:${effect}`, `coordinator:${phase}:${effect}`];
     const armed = this.#armed();
-    if (armed !== this.#counted) {
-      this.#counted = armed;
-      this.#count = 0;
-    }
-    const [name = '', time = '1'] = armed.split('#');
-    if (!names.includes(name)) return;
-    this.#count += 1;
+    const [name, time = '1'] = armed.split('#');
+    if (name !== `coordinator:${effect}` && name !== `coordinator:${phase}:${effect}`) return;
+    this.#count = armed === this.#counted ? this.#count + 1 : 1;
+    this.#counted = armed;
     if (this.#count !== Number(time)) return;
     writeFileSync(this.#reachedPath, armed);
     await new Promise<void>((resolve) => {

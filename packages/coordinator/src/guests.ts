@@ -19,6 +19,16 @@ import { commit } from './store/collection.ts';
 /** How much of the witness a crash of this process may forget; agents repeat it within 500 ms. */
 const WITNESS_SAVE_MS = 2_000;
 
+/** A report may be older than an answer of the same agent, so a guest's life goes one way only. */
+const STATES_AFTER: { readonly [state in GuestRecord['state']]: readonly GuestRecord['state'][] } =
+  {
+    creating: ['running', 'stopped', 'ended'],
+    running: ['stopped', 'ended'],
+    stopped: ['ended'],
+    ended: [],
+    lost: [],
+  };
+
 export class Guests {
   readonly #records: Records;
   readonly #agents: Agents;
@@ -193,12 +203,9 @@ export class Guests {
 
   /** Brings the record after the owner's report. */
   async #follow(guest: GuestRecord, report: GuestReport): Promise<void> {
-    const state =
-      report.state === 'running' || report.state === 'stopped' || report.state === 'ended'
-        ? report.state
-        : guest.state;
+    const state = STATES_AFTER[guest.state].find((each) => each === report.state) ?? guest.state;
     const isKnown = guest.digest === report.digest || report.digest === undefined;
-    if ((state === guest.state && isKnown) || guest.state === 'lost') return;
+    if (state === guest.state && isKnown) return;
     await this.#change(report.spec.name, (record) => ({
       ...record,
       state,
