@@ -17,6 +17,7 @@ import {
   MigrationView,
   printError,
   processIo,
+  usageError,
 } from '@godwit/cli';
 import type { AuditResult, Migration } from '@godwit/protocol';
 import { GapMeter } from './gap-meter.ts';
@@ -181,21 +182,27 @@ function interrupted(): CommandError {
   return new CommandError({ code: 'interrupted', exit: EXIT.interrupted, message: 'interrupted' });
 }
 
+function readOptions(io: Io): Options | undefined {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    return parseArgs({ options: { json: flag, quick: flag, keep: flag } }).values;
+  } catch (error) {
+    const [message = ''] = (error as Error).message.split('. ');
+    printError(io, usageError(message, 'npm run demo [-- --json --quick --keep]'), false);
+    return undefined;
+  }
+}
+
 async function main(): Promise<number> {
   const io = processIo();
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'boolean', default: false },
-      quick: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-    },
-  });
+  const options = readOptions(io);
+  if (options === undefined) return EXIT.usage;
   const stop = new AbortController();
   io.onSignal(() => stop.abort());
   // A mistake of ours must not leave processes behind either.
   const crash = Promise.withResolvers<never>();
   process.on('uncaughtException', (error) => crash.reject(error));
-  const demo = new Demo(io, values, stop.signal);
+  const demo = new Demo(io, options, stop.signal);
   let ok = false;
   let exit: number = EXIT.failed;
   try {
@@ -207,7 +214,7 @@ async function main(): Promise<number> {
     exit = error.exit;
   }
   await demo.close();
-  if (values.json) io.out(`${JSON.stringify({ ok, migrations: demo.results.map(recordOf) })}\n`);
+  if (options.json) io.out(`${JSON.stringify({ ok, migrations: demo.results.map(recordOf) })}\n`);
   return exit;
 }
 

@@ -80,6 +80,7 @@ export class Stage {
     const client = new ConsoleClient({ api: this.api, guest: KV, outputOffset: 0 });
     this.#session = new KvSession(client, () => {});
     await this.#session.open();
+    this.kvGap.mark(); // Its first line: from here on it is known to live.
     this.#traffic = new KvTraffic(this.#session, this.kvGap);
   }
 

@@ -10,6 +10,7 @@
 import { spawn } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -39,6 +40,8 @@ const defaults = [`--test-concurrency=${CONCURRENCY}`, `--test-timeout=${FILE_DE
 const child = spawn(process.execPath, ['--test', ...defaults, ...options, ...files], {
   cwd: ROOT,
   stdio: 'inherit',
+  // Each file is a process of its own, and each would strip the types of the same sources again.
+  env: { NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/godwit'), ...process.env },
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
 child.on('exit', (code, signal) => {

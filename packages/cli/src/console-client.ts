@@ -73,6 +73,8 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
   /** Where an agent said that the guest went; asked first, once. */
   #sentTo: string | undefined;
   #hasNoConsole = false;
+  /** Why this console is over for good. */
+  #over: Error | undefined;
   #socket: WebSocket | undefined;
   #epoch = 0;
   #outputNext: number | undefined;
@@ -115,11 +117,12 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     this.#sendInput();
   }
 
-  /** When everything written so far is in the guest's machine state. */
-  taken(): Promise<void> {
+  /** When everything written so far is in the guest's machine state. @throws why it never will be */
+  async taken(): Promise<void> {
     const offset = this.#input.end;
-    if (this.#input.start >= offset) return Promise.resolve();
-    return new Promise((resolve, reject) => {
+    if (this.#input.start >= offset) return;
+    if (this.#over !== undefined) throw this.#over;
+    await new Promise<void>((resolve, reject) => {
       this.#whenTaken.push({ offset, resolve, reject });
     });
   }
@@ -294,7 +297,8 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
           if (message.type === 'consoleMoved') this.#sentTo = message.address;
           const isOver = message.type === 'consoleEnded';
           const isHere = message.type === 'consoleAttached' && message.epoch >= this.#epoch;
-          if (!isOver && !isHere) return refuse();
+          // Closed meanwhile: nobody would end this connection any more.
+          if (this.#stop.signal.aborted || (!isOver && !isHere)) return refuse();
           clearTimeout(deadline);
           socket.removeAllListeners();
           if (isHere) this.#onAttached(message, url);
@@ -398,7 +402,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     this.#whenTaken = this.#whenTaken.filter((waiter) => !isTaken(waiter));
   }
 
+  /** Nothing more will be taken. */
   #settleTaken(error: Error): void {
+    this.#over ??= error;
     for (const waiter of this.#whenTaken) waiter.reject(error);
     this.#whenTaken = [];
   }

@@ -3,7 +3,7 @@ export { ApiClient, hasEnded, pause } from './api-client.ts';
 export { Cluster, type ClusterHost, type ClusterOptions } from './cluster.ts';
 export { auditText } from './commands/guest.ts';
 export { ConsoleClient, type ConsoleOptions } from './console-client.ts';
-export { CommandError, EXIT } from './errors.ts';
+export { CommandError, EXIT, usageError } from './errors.ts';
 export * from './format.ts';
 export { type Io, processIo } from './io.ts';
 export { headText } from './migration-text.ts';

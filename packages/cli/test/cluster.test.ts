@@ -46,10 +46,13 @@ describe('a cluster', () => {
 
   it('creates a guest, talks to it, moves it in each mode while it is used, removes it', async () => {
     await ok('guest', 'create', 'kv1', '--image', 'kv', '--memory', '32MiB', '--host', 'a');
-    const said = await godwit(
-      ['guest', 'console', 'kv1', '--silence', '300ms'],
-      'set a 1\nget a\n',
-    );
+    const said = await call(['guest', 'console', 'kv1', '--silence', '1m'], {
+      stdin: 'set a 1\nget a\n',
+      env: { GODWIT_COORDINATOR: up.ready.url },
+      onOut: (soFar, signal) => {
+        if (soFar.includes('value')) signal();
+      },
+    });
     assert.match(said.out, /ok 1\nvalue 1\n$/);
 
     const client = new ConsoleClient({ api: new ApiClient({ url: up.ready.url }), guest: 'kv1' });

@@ -180,6 +180,19 @@ describe('console client', () => {
     [a, b] = await Promise.all([FakeAgent.start(), FakeAgent.start()]);
   });
 
+  it('can be closed while it looks for the owner', async () => {
+    const console = await open();
+    pointAt(b);
+    const away = once(console.client, 'away');
+    a.moveTo(b, 'told');
+    await away;
+    await console.client.close();
+    await assert.rejects(async () => {
+      console.write('too late');
+      await console.client.taken();
+    }, /closed/);
+  });
+
   it('refuses at once what has no console', async () => {
     a.refusal = 'guest.bad_spec';
     await assert.rejects(open(), { message: 'guest kv has no console', exit: 2 });
@@ -222,7 +235,7 @@ describe('console client', () => {
         await console.reads(written.toUpperCase());
         assert.equal(guest.taken, written);
       }),
-      { numRuns: 25 },
+      { numRuns: 25, timeout: 20_000 },
     );
   });
 });

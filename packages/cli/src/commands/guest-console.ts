@@ -61,6 +61,7 @@ async function converse(io: Io, client: ConsoleClient, silenceMs: number): Promi
   const { over, leave, lastOutputAtMs } = attachOutput(io, client);
   const release = io.onSignal(() => leave(EXIT.interrupted));
   let silence: NodeJS.Timeout | undefined;
+  let isOver = false;
   const onceSilent = () => {
     const silentMs = performance.now() - lastOutputAtMs();
     if (silentMs >= silenceMs) leave(EXIT.ok);
@@ -71,12 +72,13 @@ async function converse(io: Io, client: ConsoleClient, silenceMs: number): Promi
     // Runs beside `over`: the guest may end, or the person may leave, before the pipe does.
     void sendAll(io, client).then(
       () => {
-        silence = setTimeout(onceSilent, silenceMs);
+        if (!isOver) silence = setTimeout(onceSilent, silenceMs);
       },
       () => {}, // The client failed or was closed; `over` says so.
     );
     return await over;
   } finally {
+    isOver = true;
     clearTimeout(silence);
     release();
     io.stdin.destroy();
