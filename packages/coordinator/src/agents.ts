@@ -30,6 +30,9 @@ import type { DeathRecord, HostRecord, Records } from './records.ts';
 /** A timer this late means that this process stood still, not that every agent fell silent. */
 const STOOD_STILL_MS = 4 * HEARTBEAT_MS;
 
+/** Names are kept for ever, so they must not be anybody's to make without end. */
+const HOSTS_MAX = 1_024;
+
 /** What a connected agent last said. */
 export interface LiveHost {
   readonly name: string;
@@ -249,9 +252,14 @@ export class Agents {
     return live;
   }
 
-  /** @throws GodwitError `wire.version`, `store.stale_term`, `store.back_in_time` */
+  /** @throws GodwitError `wire.version`, `store.stale_term`, `store.back_in_time`, `request.invalid` */
   #admit(hello: Message<'hello'>): void {
-    const { store } = this.#records;
+    const { store, hosts } = this.#records;
+    if (hosts.size >= HOSTS_MAX && hosts.get(hello.host) === undefined) {
+      throw new GodwitError('request.invalid', {
+        why: `the cluster has ${HOSTS_MAX} hosts already`,
+      });
+    }
     if (hello.version !== PROTOCOL_VERSION) {
       throw new GodwitError('wire.version', { ours: PROTOCOL_VERSION, theirs: hello.version });
     }

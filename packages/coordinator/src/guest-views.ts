@@ -171,7 +171,7 @@ function incarnationAt(
     : (migration?.targetIncarnation ?? '');
 }
 
-/** A sentence about one holder, in the words of `docs`: what it has, and what it waits for. */
+/** A sentence about one holder: what it has, and what it waits for. */
 function says(
   report: GuestReport | undefined,
   phase: string,

@@ -74,6 +74,8 @@ export interface MigrationRecord {
   readonly missingPages: number;
   /** When an end last entered another phase, by this process's clock. */
   readonly phaseHeardAtMs: number;
+  /** Why the target will never run it, once that is known. */
+  readonly refusal?: string;
   readonly presence?: Message<'allPresent'>;
 }
 

@@ -334,6 +334,15 @@ describe('the verdict', () => {
     assert.deepEqual([known.verdict, known.allPresentSeen], ['target', true]);
   });
 
+  it('asked by both at once, it is one and the same', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    a.send({ type: 'decide', ...about(migration), wants: 'source', complete: true });
+    b.send({ type: 'decide', ...about(migration), wants: 'target', complete: true });
+    const [toSource, toTarget] = [await a.next('verdict'), await b.next('verdict')];
+    assert.equal(toSource.owner, toTarget.owner);
+  });
+
   it('killed after the commit and before the answer, it stands', async () => {
     const migration = await migrate();
     await a.next('grant');
@@ -403,6 +412,23 @@ describe('deaths', () => {
     const view = await ended(migration);
     assert.equal(view.state, 'failed');
     await supervisor.disconnect();
+  });
+
+  it('a source without a reason of its own: the target had one, or the link was lost', async () => {
+    const cancelled = { code: 'migration.cancelled', detail: '{"migration":"m"}' };
+    const first = await migrate();
+    await a.next('grant');
+    b.send({ type: 'refused', ...about(first), reason: 'its disk is on fire' });
+    await a.next('answer');
+    a.send({ type: 'kept', ...about(first, 1), reason: 'refused', error: cancelled });
+    const refused = await ended(first);
+    assert.deepEqual([refused.state, refused.error?.code], ['failed', 'migration.refused']);
+    assert.match(refused.error?.message ?? '', /its disk is on fire/);
+    const second = await migrate();
+    await a.next('grant');
+    a.send({ type: 'kept', ...about(second, 1), reason: 'link lost', error: cancelled });
+    const lost = await ended(second);
+    assert.deepEqual([lost.state, lost.error?.code], ['failed', 'peer.unreachable']);
   });
 
   it('a target that had run it: lost, with the evidence; the image at the source can be taken', async () => {

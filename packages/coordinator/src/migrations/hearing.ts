@@ -128,11 +128,11 @@ export class Hearing {
     }
     const { guest, epoch } = this.#record.now.view;
     const hasRun = death.ran.some((each) => each.guest === guest && each.epoch === epoch + 1);
-    const error = new GodwitError('migration.refused', { why: evidence });
-    if (death.discarded) this.#parts.dispatch('targetDiscarded', { evidence, error });
+    const refusal = evidence;
+    if (death.discarded) this.#parts.dispatch('targetDiscarded', { evidence, refusal });
     else if (hasRun || death.provedBy === 'person') {
       this.#parts.dispatch('targetDiedRan', { evidence });
-    } else this.#parts.dispatch('targetDiedNotRan', { evidence, error });
+    } else this.#parts.dispatch('targetDiedNotRan', { evidence, refusal });
     this.#releaseFreed();
   }
 
@@ -178,9 +178,8 @@ export class Hearing {
       case 'running':
         return this.#parts.dispatch('running', { from, missingPages: message.missingPages });
       case 'refused': {
-        const error = new GodwitError('migration.refused', { why: message.reason });
         const evidence = `the target renounced it: ${message.reason}`;
-        return this.#parts.dispatch('refused', { from, error, evidence });
+        return this.#parts.dispatch('refused', { from, evidence, refusal: message.reason });
       }
       case 'allPresent': {
         const view = withPresence(this.#record.now.view, message);
@@ -242,9 +241,8 @@ export class Hearing {
       this.#parts.dispatch('running', { from: 'target', missingPages: 0 });
       return this.#parts.dispatch('allPresent', { from: 'target' });
     }
-    const evidence = 'the target does not know this migration';
-    const error = new GodwitError('migration.refused', { why: evidence });
-    return this.#parts.dispatch('refused', { from: 'target', error, evidence });
+    const refusal = 'the target does not know this migration';
+    return this.#parts.dispatch('refused', { from: 'target', evidence: refusal, refusal });
   }
 
   #sideOf(host: string, incarnation: string): Side | undefined {

@@ -24,6 +24,8 @@ export interface Happened {
   readonly epoch?: number;
   readonly error?: GodwitError;
   readonly evidence?: string;
+  /** Why the target will never run it. */
+  readonly refusal?: string;
   readonly figures?: Message<'freed'>;
   readonly missingPages?: number;
 }
@@ -38,6 +40,7 @@ export function recordAfter(
     ...record,
     core,
     ...(happened.missingPages !== undefined && { missingPages: happened.missingPages }),
+    ...(happened.refusal !== undefined && { refusal: happened.refusal }),
     view: core.phase === record.core.phase ? record.view : viewAfter(record, core.phase, happened),
   };
 }
@@ -69,7 +72,7 @@ function viewAfter(
 function stateAfter(
   record: MigrationRecord,
   phase: CoordinatorPhase,
-  { error, missingPages }: Happened,
+  { missingPages }: Happened,
 ): MigrationState {
   switch (phase) {
     case 'granted':
@@ -85,7 +88,7 @@ function stateAfter(
     case 'moved':
       return 'completed';
     case 'kept':
-      return record.isCancelled || error?.code === 'migration.cancelled' ? 'cancelled' : 'failed';
+      return record.isCancelled ? 'cancelled' : 'failed';
     case 'ended':
       return 'failed';
     case 'lost':
@@ -102,7 +105,8 @@ function errorAfter(
   switch (phase) {
     case 'kept':
       if (record.isCancelled) return new GodwitError('migration.cancelled', { migration: id });
-      return error ?? new GodwitError('migration.refused', { why: 'it will never run it' });
+      if (error !== undefined && error.code !== 'migration.cancelled') return error;
+      return whyKept(record);
     case 'ended':
       return new GodwitError('guest.ended', { guest });
     case 'lost':
@@ -110,6 +114,13 @@ function errorAfter(
     default:
       return undefined;
   }
+}
+
+/** The source took the guest back without a reason of its own; nobody had cancelled. */
+function whyKept({ refusal, view }: MigrationRecord): GodwitError {
+  if (refusal !== undefined) return new GodwitError('migration.refused', { why: refusal });
+  const why = `the link between ${view.source} and ${view.target} was lost`;
+  return new GodwitError('peer.unreachable', { address: view.target, why });
 }
 
 /** Where the guest is once the record's phase was entered, and under which epoch. */
