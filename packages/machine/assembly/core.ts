@@ -7,12 +7,16 @@
  * An instruction that cannot finish says so in `outcome` and has had no effect; the interpreter looks
  * there after each call that may say so (wasm has no cheap way to leave from the depth).
  */
-import { CONTROL_PAGES, HART_INSTRUCTIONS, HART_SIZE, HARTS, PAGE_SHIFT, TLB, TLB_SIZE } from './memory-map.ts';
+import {
+  CONTROL_PAGES, HART_INSTRUCTIONS, HART_SIZE, HARTS, PAGE_SHIFT, TLB, TLB_SIZE,
+} from './memory-map.ts';
 
 /** The instruction finished. */
 export const DONE = 0;
 /** It finished, and the hart must look at its interrupts and attention words before the next one. */
 export const DONE_LOOK_UP = 1;
+/** The same, and the next instruction is at HART_PC. */
+export const DONE_JUMPED = -1;
 /** It raised the exception in `cause` and `value`; not retired. */
 export const TRAPPED = 2;
 /** It waited for a page, or was told to stop while waiting; not retired, to be executed again. */

@@ -25,6 +25,64 @@ export const OP_JALR = 25;
 export const OP_JAL = 27;
 export const OP_SYSTEM = 28;
 
+// Opcode and funct3 side by side: one number for each instruction, or for the few that funct7 tells
+// apart. Those of U and J type have immediate bits in funct3's place, and no name here.
+
+@inline export function keyOf(instruction: u32): u32 {
+  return (instruction >> 2 & 31) | (instruction >> 7 & 0xe0);
+}
+
+/** funct3 at its place in the key. */
+export const F1 = 1 << 5;
+export const F2 = 2 << 5;
+export const F3 = 3 << 5;
+export const F4 = 4 << 5;
+export const F5 = 5 << 5;
+export const F6 = 6 << 5;
+export const F7 = 7 << 5;
+
+export const LB = OP_LOAD;
+export const LH = OP_LOAD | F1;
+export const LW = OP_LOAD | F2;
+export const LD = OP_LOAD | F3;
+export const LBU = OP_LOAD | F4;
+export const LHU = OP_LOAD | F5;
+export const LWU = OP_LOAD | F6;
+export const FENCE = OP_MISC_MEM;
+export const FENCE_I = OP_MISC_MEM | F1;
+export const ADDI = OP_IMM;
+export const SLLI = OP_IMM | F1;
+export const SLTI = OP_IMM | F2;
+export const SLTIU = OP_IMM | F3;
+export const XORI = OP_IMM | F4;
+export const SRLI_SRAI = OP_IMM | F5;
+export const ORI = OP_IMM | F6;
+export const ANDI = OP_IMM | F7;
+export const ADDIW = OP_IMM_32;
+export const SLLIW = OP_IMM_32 | F1;
+export const SRLIW_SRAIW = OP_IMM_32 | F5;
+export const SB = OP_STORE;
+export const SH = OP_STORE | F1;
+export const SW = OP_STORE | F2;
+export const SD = OP_STORE | F3;
+// With funct7 = 0; other values of it make M, SUB or SRA of these.
+export const ADD = OP_OP;
+export const SLL = OP_OP | F1;
+export const SLT = OP_OP | F2;
+export const SLTU = OP_OP | F3;
+export const XOR = OP_OP | F4;
+export const SRL = OP_OP | F5;
+export const OR = OP_OP | F6;
+export const AND = OP_OP | F7;
+export const ADDW = OP_32;
+export const BEQ = OP_BRANCH;
+export const BNE = OP_BRANCH | F1;
+export const BLT = OP_BRANCH | F4;
+export const BGE = OP_BRANCH | F5;
+export const BLTU = OP_BRANCH | F6;
+export const BGEU = OP_BRANCH | F7;
+export const JALR = OP_JALR;
+
 /** Not an instruction, in any extension: all ones is defined illegal (section 1.5). */
 export const ILLEGAL: u32 = 0xffffffff;
 

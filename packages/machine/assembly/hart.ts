@@ -30,7 +30,7 @@ import { endWait, takeException, takeInterrupt } from './trap';
 const SLICE_MAX: u64 = 32768;
 /** The throttle sleeps when so much is owed, so that a sleep is well above the cost of one. */
 const THROTTLE_OWED_NS: u64 = 1_000_000;
-const THROTTLE_MAX: u64 = 990;
+const THROTTLE_MAX: u64 = 999;
 
 /** Longest sleep of an idle hart. Everything that concerns it rings its wake word, so this is for nobody. */
 const IDLE_LIMIT_NS: i64 = 100_000_000;
@@ -74,7 +74,8 @@ function timerArmed(): bool {
 function untilTimerNs(): i64 {
   if (!timerArmed()) return IDLE_LIMIT_NS;
   const ticks = timerCompare() - guestTicks();
-  return ticks < <u64>IDLE_LIMIT_NS / NANOSECONDS_PER_TICK ? <i64>(ticks * NANOSECONDS_PER_TICK) : IDLE_LIMIT_NS;
+  const limit = <u64>IDLE_LIMIT_NS / NANOSECONDS_PER_TICK;
+  return <i64>(min<u64>(ticks, limit) * NANOSECONDS_PER_TICK);
 }
 
 /** One wait of a hart in WFI. The wake word is read before the last look, so no wake is missed. */

@@ -10,6 +10,7 @@
 import { deviceAt, NOTHING, readDevice, writeDevice } from './bus';
 import { core, DONE, DONE_LOOK_UP, raise } from './core';
 import { afterStore } from './htif';
+import { HART_X } from './machine-map.ts';
 import { PAGE_SIZE, TLB_FETCH, TLB_READ, TLB_WRITE } from './memory-map.ts';
 import {
   fill, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK, translate,
@@ -18,23 +19,32 @@ import {
   FETCH_ACCESS_FAULT, LOAD_ACCESS_FAULT, LOAD_MISALIGNED, STORE_ACCESS_FAULT, STORE_MISALIGNED,
 } from './trap';
 
-/** 1: load. Sign- or zero-extends as T says. */
-@inline export function loadT<T>(reads: usize, address: u64, left: u32): u64 {
+/**
+ * 1: load into a register (`rd` is its place), extended as T says; returns the outcome. A load that did
+ * not happen leaves the register alone: it may be the load's own base, and the load is executed again.
+ */
+@inline export function loadT<T>(reads: usize, address: u64, rd: usize, left: u32): i32 {
   const place = lookUp<T>(reads, address);
-  if (place != NO_PLACE) return <u64>load<T>(place);
+  if (place != NO_PLACE) {
+    store<u64>(rd, <u64>load<T>(place), HART_X);
+    return DONE;
+  }
   core.left = left;
-  return loadSlow<T>(address);
+  const value = loadSlow<T>(address);
+  if (core.outcome == DONE) store<u64>(rd, value, HART_X);
+  return core.outcome;
 }
 
-/** 2: store. */
-@inline export function storeT<T>(writes: usize, address: u64, value: u64, left: u32): void {
+/** 2: store; returns the outcome. */
+@inline export function storeT<T>(writes: usize, address: u64, value: u64, left: u32): i32 {
   const place = lookUp<T>(writes, address);
   if (place != NO_PLACE) {
     store<T>(place, <T>value);
-    return;
+    return DONE;
   }
   core.left = left;
   storeSlow<T>(address, value);
+  return core.outcome;
 }
 
 @inline function crosses(address: u64, size: u32): bool {
