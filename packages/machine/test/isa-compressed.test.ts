@@ -10,10 +10,14 @@ import { DATA, HartBench, RAM_BASE } from './support/hart-bench.ts';
 
 const bench = new HartBench();
 
-const op = (name: keyof typeof e.OPS, rd: number, rs1: number, rs2: number) =>
-  e.rType(...e.OPS[name], rd, rs1, rs2);
-const imm = (name: keyof typeof e.IMMEDIATE_OPS, rd: number, rs1: number, value: number) =>
-  e.iType(...e.IMMEDIATE_OPS[name], rd, rs1, value);
+function op(name: keyof typeof e.OPS, rd: number, rs1: number, rs2: number): number {
+  const [opcode, funct3, funct7] = e.OPS[name];
+  return e.rType(opcode, funct3, funct7, rd, rs1, rs2);
+}
+function imm(name: keyof typeof e.IMMEDIATE_OPS, rd: number, rs1: number, value: number): number {
+  const [opcode, funct3] = e.IMMEDIATE_OPS[name];
+  return e.iType(opcode, funct3, rd, rs1, value);
+}
 function shift(name: keyof typeof e.SHIFT_OPS, rd: number, amount: number): number {
   const [opcode, funct3, upper] = e.SHIFT_OPS[name];
   return e.iType(opcode, funct3, rd, rd, upper | amount);

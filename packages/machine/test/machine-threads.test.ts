@@ -136,7 +136,7 @@ function startPostCopy(from: bigint, end: bigint) {
   target.ram().fill(0xa5);
   restoreState(target, captureState(source));
   const pages = new PageStates(target);
-  pages.clearAll();
+  pages.clearAll(map.PAGE_ABSENT);
   pages.setGated(true);
   stopAtInstruction(target, end);
   return { source, target, pages };
@@ -218,7 +218,7 @@ test('what a hart knew of its pages before a stop is forgotten at the start', as
   machine.run(0, 50_000n);
   restoreState(target, captureState(source));
   target.ram().fill(0xa5);
-  pages.clearAll();
+  pages.clearAll(map.PAGE_ABSENT);
   pages.setGated(true);
   const threads = startThreads(t, target);
   await landOnRequest(post, () => retiredInstructions(target, 0) >= end);

@@ -94,6 +94,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   #rateMiBps: number | undefined;
   #vcpus: Vcpus | undefined;
   #takesInput = false;
+  /** Starts and stops so far: only the newest one's outcome counts. */
+  #commands = 0;
   #lease: string | undefined;
   #latched: Latched[] = [];
   #noting: Promise<void> | undefined;
@@ -199,6 +201,7 @@ export class Guest extends EventEmitter<GuestEvents> {
 
   /** Lets the harts run; a store and a wake. */
   start(): void {
+    this.#commands += 1;
     this.state = 'running';
     this.memory.setControl(map.CONTROL_EPOCH, this.epoch | 0);
     startHarts(this.memory);
@@ -208,18 +211,27 @@ export class Guest extends EventEmitter<GuestEvents> {
   /**
    * Resolves when every hart is at a safepoint and its stores are in memory.
    *
-   * @throws GodwitError `guest.stopped_late`: some hart does not answer, and the guest runs on;
-   *   `guest.ended`: it had ended by itself before it was stopped, and `ended` has been emitted
+   * @throws GodwitError `guest.stopped_late`: some hart does not answer, and the guest runs on, or it
+   *   was started again meanwhile; `guest.ended`: it had ended by itself before it was stopped, and
+   *   `ended` has been emitted
    */
   async stopHarts(): Promise<void> {
+    this.#commands += 1;
+    const command = this.#commands;
     this.#takesInput = false;
     const beganMs = performance.now();
-    try {
-      await stopHarts(this.memory);
-    } catch (cause) {
-      this.start();
+    const failure = await stopHarts(this.memory).catch((error: Error) => error);
+    // A start or another stop came after this one: the harts are that one's, whatever they do now. To
+    // start them here could be to start a guest that was handed over since.
+    const isOvertaken = command !== this.#commands;
+    if (failure !== undefined || isOvertaken) {
+      if (!isOvertaken) this.start();
       const waitedMs = Math.round(performance.now() - beganMs);
-      throw new GodwitError('guest.stopped_late', { guest: this.name, waitedMs }, { cause });
+      throw new GodwitError(
+        'guest.stopped_late',
+        { guest: this.name, waitedMs },
+        { cause: failure },
+      );
     }
     this.#meter.still();
     if (guestEnd(this.memory) === undefined) return;
@@ -229,6 +241,7 @@ export class Guest extends EventEmitter<GuestEvents> {
 
   /** Never runs again: resolves when no hart does. A host that is out of breath is asked until it stops. */
   async quarantine(): Promise<void> {
+    this.#commands += 1;
     this.state = 'lost';
     this.#takesInput = false;
     while (this.#released === undefined) {
@@ -366,6 +379,7 @@ export class Guest extends EventEmitter<GuestEvents> {
   }
 
   async #release(): Promise<void> {
+    this.#commands += 1;
     this.#takesInput = false;
     this.#lease = undefined;
     this.#goes.resolve();

@@ -32,8 +32,10 @@ const MASK = 21;
 const COMPARE = 28;
 const INTERRUPTS = 29;
 
-const op = (name: keyof typeof e.OPS, rd: number, rs1: number, rs2: number) =>
-  e.rType(...e.OPS[name], rd, rs1, rs2);
+function op(name: keyof typeof e.OPS, rd: number, rs1: number, rs2: number): number {
+  const [opcode, funct3, funct7] = e.OPS[name];
+  return e.rType(opcode, funct3, funct7, rd, rs1, rs2);
+}
 const shift = (rd: number, rs1: number, amount: number) => e.iType(0x13, 5, rd, rs1, amount);
 const andi = (rd: number, rs1: number, value: number) => e.iType(0x13, 7, rd, rs1, value);
 const ld = (rd: number, base: number) => e.iType(0x03, e.LOADS.ld, rd, base, 0);
