@@ -18,6 +18,7 @@
 import { once } from 'node:events';
 import { parentPort, Worker } from 'node:worker_threads';
 import { type ErrorData, GodwitError } from '@godwit/protocol';
+import { collectGarbage } from './collect.ts';
 
 /**
  * Functions a thread offers; arguments and results must survive structured cloning. `close` ends all
@@ -46,6 +47,11 @@ export interface OwnedThread {
 /** Idle threads kept of each kind: two migrations' worth at the default number of channels, two guests. */
 const IDLE_MAX = 4;
 const idle = new Map<string, Worker[]>();
+/** Asks a thread for a collection; not one of its commands. */
+const COLLECT = '(collect)';
+/** Collections asked for so far, and which of them each thread has made. */
+let collections = 0;
+const collected = new WeakMap<Worker, number>();
 
 export class Thread<C extends Commands> implements OwnedThread {
   readonly #file: string;
@@ -105,6 +111,7 @@ export class Thread<C extends Commands> implements OwnedThread {
     }
     this.#worker.unref();
     waiting.push(this.#worker);
+    if (collected.get(this.#worker) !== collections) collectIn(this.#worker);
   }
 
   #request<R>(command: string, args: unknown[]): Promise<R> {
@@ -138,6 +145,7 @@ export class Thread<C extends Commands> implements OwnedThread {
 
 function startWorker(file: URL): Worker {
   const worker = new Worker(file);
+  collected.set(worker, collections);
   // A thread that dies while nobody borrows it is only forgotten.
   worker.on('error', () => {});
   worker.once('exit', () => {
@@ -165,6 +173,20 @@ export async function warmUp(wanted: readonly (readonly [URL, number])[]): Promi
   }
 }
 
+/**
+ * A guest's memory has been dropped: idle threads collect now, the others when they become idle, so that
+ * no dead reference in a sleeping thread keeps it.
+ */
+export function collectThreads(): void {
+  collections += 1;
+  for (const worker of [...idle.values()].flat()) collectIn(worker);
+}
+
+function collectIn(worker: Worker): void {
+  collected.set(worker, collections);
+  worker.postMessage({ id: 0, command: COLLECT, args: [] });
+}
+
 /** Ends all idle threads; for the end of the process and for tests that count threads. */
 export async function endIdleThreads(): Promise<void> {
   const workers = [...idle.values()].flat();
@@ -175,6 +197,7 @@ export async function endIdleThreads(): Promise<void> {
 /** Worker side: answers calls with these commands. Errors go back as data. */
 export function serveThread(commands: Commands): void {
   parentPort!.on('message', async ({ id, command, args }) => {
+    if (command === COLLECT) return collectGarbage();
     try {
       const value = await commands[command]!(...args);
       parentPort!.postMessage({ id, value } satisfies Result);

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { ConsoleRing, makeBitmap, popcount } from '@godwit/machine';
+import { ConsoleRing, makeBitmap, memoryMap, popcount } from '@godwit/machine';
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
 import { Guest, type GuestEnding } from '../src/guest/guest.ts';
 import { auditGuest } from '../src/guest/guest-audit.ts';
@@ -208,4 +208,37 @@ test('a guest that cannot be made leaves nothing reserved', async () => {
     await assert.rejects(make(spec, pool, program), isCode(code), JSON.stringify(spec));
     assert.equal(pool.reservedBytes, 0);
   }
+});
+
+test('a stop that was overtaken by a start neither succeeds nor starts anything afterwards', async () => {
+  const pool = new MemoryPool('a', 64 * MIB);
+  const guest = await make(workloadSpec('w'), pool);
+  guest.start();
+  await until('writes', () => guest.report().writes > 0);
+  const overtaken = guest.stopHarts();
+  guest.start();
+  const stopped = guest.stopHarts();
+  await assert.rejects(overtaken, isCode('guest.stopped_late'));
+  await stopped;
+  const run = guest.memory.control(memoryMap.CONTROL_RUN);
+  assert.equal(run, memoryMap.RUN_STOP, 'the newest command stands');
+  await guest.release();
+});
+
+test('memory of guests that left goes back to the machine, also from threads that sleep', async () => {
+  const pool = new MemoryPool('a', 160 * MIB);
+  const rssMiB = () => process.memoryUsage.rss() / MIB;
+  const visit = async (mib: number) => {
+    const spec = { ...workloadSpec('v', { pattern: 'idle' }), memoryBytes: mib * MIB };
+    const guest = await Guest.create({ spec, epoch: 1, pool, log: silent });
+    guest.start();
+    await guest.release();
+  };
+  await visit(128);
+  const before = rssMiB();
+  // A size of its own each: none can be used again, each evicts the one before.
+  for (let i = 1; i <= 5; i++) await visit(128 + i);
+  await until('five visits leave no more than two', () => rssMiB() < before + 2 * 128);
+  pool.close();
+  await until('and none when the pool is closed', () => rssMiB() < before);
 });

@@ -12,10 +12,10 @@
  * Main thread only. What lies in a reused memory is another guest's: `fresh` says whether the caller
  * must wipe it.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { GuestMemory } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
+import { collectGarbage } from '../collect.ts';
+import { collectThreads } from '../thread.ts';
 import { asGodwitError } from './machine-errors.ts';
 
 /** How long a memory waits for another guest of its size: longer than a pause between two moves. */
@@ -105,7 +105,7 @@ export class MemoryPool {
     const before = this.#idle.length;
     const nowMs = performance.now();
     this.#idle = this.#idle.filter(({ sinceMs }) => nowMs - sinceMs < IDLE_MS);
-    if (this.#idle.length < before) collectGarbage();
+    if (this.#idle.length < before) giveBack();
     if (this.#idle.length > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -115,17 +115,12 @@ export class MemoryPool {
   #shrinkIdle(bytesMax: number): void {
     const before = this.#idle.length;
     while (this.#idle.length > 0 && this.idleBytes > bytesMax) this.#idle.shift();
-    if (this.#idle.length < before) collectGarbage();
+    if (this.#idle.length < before) giveBack();
   }
 }
 
-let collect: (() => void) | undefined;
-
-/** A full collection, now: tens of milliseconds on the main thread, so never in a blackout. */
-export function collectGarbage(): void {
-  if (collect === undefined) {
-    setFlagsFromString('--expose-gc');
-    collect = runInNewContext('gc') as () => void;
-  }
-  collect();
+/** Dropped memory is given back to the machine within moments: threads collect at their next turn. */
+function giveBack(): void {
+  collectThreads();
+  collectGarbage();
 }
