@@ -19,7 +19,8 @@ import type {
 } from '@godwit/protocol';
 
 const ROOT = new URL('..', import.meta.url).pathname;
-const READY_MS = 20_000;
+/** A Node process with its modules takes half a second, on a machine with nothing else to do. */
+const READY_MS = 60_000;
 const POLL_MS = 20;
 
 export interface ClusterOptions {
@@ -39,6 +40,21 @@ export interface Member {
   port: number;
 }
 
+const open = new Set<Cluster>();
+let isEndingOnSignal = false;
+
+/** A benchmark that is interrupted takes its processes with it. */
+function endOnSignals(): void {
+  if (isEndingOnSignal) return;
+  isEndingOnSignal = true;
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, async () => {
+      await Promise.all([...open].map((cluster) => cluster.close()));
+      process.exit(name === 'SIGINT' ? 130 : 143);
+    });
+  }
+}
+
 export class Cluster {
   readonly dir = mkdtempSync(join(tmpdir(), 'godwit-'));
   readonly hosts = new Map<string, Member>();
@@ -52,6 +68,8 @@ export class Cluster {
 
   static async start(options: ClusterOptions): Promise<Cluster> {
     const cluster = new Cluster(options);
+    open.add(cluster);
+    endOnSignals();
     try {
       await cluster.startCoordinator();
       const names = Array.from({ length: options.agents }, (_, i) => String.fromCharCode(97 + i));
@@ -188,6 +206,7 @@ export class Cluster {
     await Promise.all(members.map(({ process: child }) => ended(child)));
     for (const pid of daemons) signal(pid, 'SIGKILL');
     rmSync(this.dir, { recursive: true, force: true });
+    open.delete(this);
   }
 
   /** Last lines of a member's log, for a failure's text. */

@@ -150,6 +150,7 @@ export class SourceRunner extends MigrationBase<
       case 'decision':
         return this.#onDecision(message);
       case 'cancelMigration':
+        this.log.info({ phase: this.phase, reason: message.reason }, 'asked to cancel');
         this.#why ??= new GodwitError('migration.cancelled', { migration: message.migration });
         return this.core.dispatch('cancel');
       case 'verdict':
@@ -399,6 +400,8 @@ export class SourceRunner extends MigrationBase<
     const channels = this.#channels as SourceChannels;
     const withholds = this.grant.mode === 'postcopy';
     if (this.#round === 0) await channels.attached(LANDING_DEADLINE_MS);
+    // Given up meanwhile: the dirty log may be the next migration's by now.
+    if (this.phase !== 'rounds') return;
     await this.#guest.harvest(this.#harvested);
     orInto(this.#unsent, this.#harvested);
     if (withholds) {
