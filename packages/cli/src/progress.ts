@@ -14,6 +14,7 @@ import { jsonDocument, jsonLine } from './output.ts';
 
 const BAR_CELLS = 40;
 const PLAIN_EVERY_MS = 1_000;
+const ETA_SHOWN_MS = 20;
 
 /** Draws one migration; knows what it has drawn. Used by the commands and by the demo. */
 export class MigrationView {
@@ -99,7 +100,8 @@ function progressText(m: Migration, p: NonNullable<Migration['progress']>, etaMs
       `${countText(p.faults)} faults`,
     );
   }
-  if (Number.isFinite(etaMs)) {
+  // "About 0 ms left" for seconds on end, as when post-copy waits for a last page, helps nobody.
+  if (etaMs >= ETA_SHOWN_MS && Number.isFinite(etaMs)) {
     const [low, high] = (p.etaRangeMs ?? [0, 0]).map(durationText);
     parts.push(`about ${durationText(etaMs)} left${low === high ? '' : `  (${low}..${high})`}`);
   }
