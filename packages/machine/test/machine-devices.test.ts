@@ -130,14 +130,16 @@ test('tohost ends the program with its code, whole or in halves', () => {
   assert.equal(tell(store('sd', 11, 10, 0), 0n), 'budget', 'nor is 0 a command');
 });
 
-test('a program that never writes tohost may keep data on its page', () => {
+test('data on the page of tohost is only data, and does not hide a later command', () => {
   bench.reset({
-    code: [store('sd', 11, 10, 256), load('ld', 12, 10, 256)],
-    x: { 10: BigInt(TOHOST), 11: 99n },
+    code: [store('sd', 11, 10, 256), load('ld', 12, 10, 256), store('sd', 13, 10, 0), 0x6f],
+    x: { 10: BigInt(TOHOST), 11: 99n, 13: 7n },
     tohost: TOHOST,
   });
-  bench.step(2);
+  assert.equal(bench.step(2), 'budget');
   assert.equal(bench.x(12), 99n);
+  assert.equal(bench.step(2), 'ended');
+  assert.deepEqual(bench.end, { end: 'tohost', code: 3 });
 });
 
 test('console commands are printed, acknowledged and answered', () => {
