@@ -197,6 +197,7 @@ export class Agent {
   }
 
   #welcomed(welcome: Message<'welcome'>): void {
+    this.journal.welcomed();
     this.#seenAs = welcome.address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
     // These ends are recorded now; what did not fit this hello goes into the next.
     const told = this.#deaths.slice(0, DEATHS_TOLD_MAX);

@@ -15,13 +15,21 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { CONTROL_MESSAGE_BYTES_MAX, GodwitError } from '@godwit/protocol';
+import {
+  CONSOLE_MESSAGE_BYTES_MAX,
+  CONTROL_MESSAGE_BYTES_MAX,
+  GodwitError,
+} from '@godwit/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { addressText, type ListenAddress } from './options.ts';
 
 /** A console whose machine vanished without a word is let go after two of these. */
 const PING_MS = 15_000;
 const HEADERS_DEADLINE_MS = 5_000;
+/** Peers, consoles and whoever knocks: far above what a host has, far below what it can open. */
+const CONNECTIONS_MAX = 1024;
+/** A console message is its bytes and a header of a few. */
+const CONSOLE_OVERHEAD_BYTES = 64;
 
 export interface ControlServerOptions {
   readonly listen: ListenAddress;
@@ -33,10 +41,17 @@ export interface ControlServerOptions {
   pulse(guest: string): object | undefined;
 }
 
+interface Service {
+  readonly upgrader: WebSocketServer;
+  take(socket: WebSocket): void;
+}
+
 export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #http: Server;
-  readonly #upgrades: WebSocketServer;
+  /** Two, because they differ in the size of the messages they take. */
+  readonly #peers = upgrader(CONTROL_MESSAGE_BYTES_MAX);
+  readonly #consoles = upgrader(CONSOLE_MESSAGE_BYTES_MAX + CONSOLE_OVERHEAD_BYTES);
   readonly #alive = new WeakSet<WebSocket>();
   readonly #pings: NodeJS.Timeout;
 
@@ -45,11 +60,7 @@ export class ControlServer {
     this.#http = createServer({ headersTimeout: HEADERS_DEADLINE_MS }, (request, response) =>
       this.#request(request, response),
     );
-    this.#upgrades = new WebSocketServer({
-      noServer: true,
-      maxPayload: CONTROL_MESSAGE_BYTES_MAX,
-      perMessageDeflate: false,
-    });
+    this.#http.maxConnections = CONNECTIONS_MAX;
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#pings = setInterval(() => this.#ping(), PING_MS).unref();
   }
@@ -79,7 +90,7 @@ export class ControlServer {
   /** Ends every connection; resolves when the port is free. */
   async close(): Promise<void> {
     clearInterval(this.#pings);
-    for (const socket of this.#upgrades.clients) socket.terminate();
+    for (const socket of this.#clients()) socket.terminate();
     const closed = new Promise((resolve) => this.#http.close(resolve));
     this.#http.closeAllConnections();
     await closed;
@@ -104,39 +115,47 @@ export class ControlServer {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const url = URL.parse(request.url ?? '', 'ws://agent');
-    const take = this.#taker(url, request);
-    if (typeof take === 'string') {
-      socket.end(`HTTP/1.1 ${take}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    const service = this.#service(url, request);
+    if (typeof service === 'string') {
+      socket.end(`HTTP/1.1 ${service}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
-    this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
+    service.upgrader.handleUpgrade(request, socket, head, (webSocket) => {
       this.#alive.add(webSocket);
       webSocket.on('pong', () => this.#alive.add(webSocket));
       webSocket.on('message', () => this.#alive.add(webSocket));
-      take(webSocket);
+      service.take(webSocket);
     });
   }
 
   /** Who takes the connection, or the status line of the refusal. */
-  #taker(url: URL | null, request: IncomingMessage): ((socket: WebSocket) => void) | string {
-    const { token } = this.#options;
+  #service(url: URL | null, request: IncomingMessage): Service | string {
+    const { token, onPeer, onConsole } = this.#options;
     if (token === undefined && request.headers.origin !== undefined) return '403 Forbidden';
-    if (url?.pathname === '/v1/peer') return (socket) => this.#options.onPeer(socket);
+    if (url?.pathname === '/v1/peer') return { upgrader: this.#peers, take: onPeer };
     if (url?.pathname !== '/v1/console') return '404 Not Found';
     if (token === undefined || isToken(token, url, request)) {
-      return (socket) => this.#options.onConsole(socket);
+      return { upgrader: this.#consoles, take: onConsole };
     }
     return '401 Unauthorized';
   }
 
+  #clients(): WebSocket[] {
+    return [...this.#peers.clients, ...this.#consoles.clients];
+  }
+
   #ping(): void {
-    for (const socket of this.#upgrades.clients) {
+    for (const socket of this.#clients()) {
       // A paused socket is one whose guest stands still: its pong waits unread.
       if (socket.isPaused) continue;
       if (this.#alive.delete(socket)) socket.ping();
       else socket.terminate();
     }
   }
+}
+
+function upgrader(maxPayload: number): WebSocketServer {
+  return new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: false });
 }
 
 /** In constant time, whatever the length. */

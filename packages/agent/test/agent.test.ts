@@ -186,6 +186,7 @@ test('a coordinator of a lower term is not obeyed, nor a store that went back', 
 test('the end of former lives is told until a coordinator has taken it in', async (t) => {
   const dir = stateDir(t);
   const dead = Journal.open(dir, 'life-1');
+  dead.welcomed();
   dead.owned('web', 3);
   dead.close();
   const coordinator = await FakeCoordinator.listen();

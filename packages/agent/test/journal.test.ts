@@ -102,13 +102,26 @@ test('a full journal is rewritten with the same meaning and the same size', (t) 
 
 test('former incarnations are found, and forgotten when their end is recorded', (t) => {
   const dir = stateDir(t);
-  for (const incarnation of ['one', 'two']) Journal.open(dir, incarnation).close();
+  for (const incarnation of ['one', 'two']) {
+    const journal = Journal.open(dir, incarnation);
+    journal.welcomed();
+    journal.close();
+  }
   Journal.open(dir, 'three', true).close();
   const found = Journal.readDeaths(dir, 'three').map(({ incarnation }) => incarnation);
   assert.deepEqual(found.sort(), ['one', 'two']);
   Journal.forget(dir, 'one');
   assert.equal(Journal.readDeath(dir, 'one', ''), null);
   assert.equal(Journal.readDeaths(dir, 'three').length, 1);
+});
+
+test('an incarnation that no coordinator ever knew is no news', (t) => {
+  const dir = stateDir(t);
+  for (let life = 1; life <= 20; life++) {
+    Journal.open(dir, `life-${life}`).close();
+    assert.deepEqual(Journal.readDeaths(dir, 'next'), []);
+  }
+  assert.deepEqual(readdirSync(dir), []);
 });
 
 test('a process that is killed leaves every entry it was told is written', async (t) => {

@@ -45,7 +45,7 @@ const AT_EPOCH = 8;
 const AT_NAME = 16;
 const AT_CRC = RECORD_BYTES - 4;
 
-const KINDS = { owned: 1, ran: 2, gone: 3 } as const;
+const KINDS = { owned: 1, ran: 2, gone: 3, welcomed: 4 } as const;
 type Kind = keyof typeof KINDS;
 
 interface Entry {
@@ -53,14 +53,19 @@ interface Entry {
   readonly epoch: number;
 }
 
+const NOBODY: Entry = { guest: '', epoch: 0 };
+
 /** What the entries add up to. */
 class Ledger {
   /** Guest -> epoch under which it is owned here. */
   readonly owned = new Map<string, number>();
   /** (guest, epoch) pairs that began to run here by a migration; the newest last. */
   ran: Entry[] = [];
+  /** Some coordinator knew of this incarnation: its end matters to somebody. */
+  welcomed = false;
 
   apply(kind: Kind, entry: Entry): void {
+    if (kind === 'welcomed') this.welcomed = true;
     if (kind === 'owned' || kind === 'ran') this.owned.set(entry.guest, entry.epoch);
     if (kind === 'ran') this.ran.push(entry);
     if (kind === 'gone' && (this.owned.get(entry.guest) ?? -1) <= entry.epoch) {
@@ -78,7 +83,8 @@ class Ledger {
       'owned',
       { guest, epoch },
     ]);
-    return [...ran, ...owned];
+    const welcomed: [Kind, Entry][] = this.welcomed ? [['welcomed', NOBODY]] : [];
+    return [...welcomed, ...ran, ...owned];
   }
 
   death(incarnation: string, exit: string): DeathReport {
@@ -126,6 +132,11 @@ export class Journal {
     this.#append('gone', { guest, epoch });
   }
 
+  /** A coordinator took this incarnation in: from now on it can be asked to hold something. */
+  welcomed(): void {
+    if (!this.#ledger.welcomed) this.#append('welcomed', NOBODY);
+  }
+
   close(): void {
     closeSync(this.#file);
   }
@@ -170,22 +181,27 @@ export class Journal {
    * @param exit how it ended, for people
    */
   static readDeath(stateDir: string, incarnation: string, exit: string): DeathReport | null {
-    const path = join(stateDir, PREFIX + incarnation);
-    if (!existsSync(path)) return null;
-    const ledger = new Ledger();
-    for (const [kind, entry] of decode(readFileSync(path))) ledger.apply(kind, entry);
-    return ledger.death(incarnation, exit);
+    return readLedger(stateDir, incarnation)?.death(incarnation, exit) ?? null;
   }
 
-  /** All that died here and whose end has not been reported. The caller holds the lock. */
+  /**
+   * All that died here and whose end has not been reported. One that no coordinator ever knew cannot
+   * have held anything, so its journal is removed: an agent that dies again and again while its
+   * coordinator is away does not fill the disk. The caller holds the lock.
+   */
   static readDeaths(stateDir: string, except: string): DeathReport[] {
-    const exit = 'its state directory was free at the next start';
-    return readdirSync(stateDir)
-      .filter((name) => name.startsWith(PREFIX) && !name.endsWith('.new'))
-      .map((name) => name.slice(PREFIX.length))
-      .filter((incarnation) => incarnation !== except)
-      .map((incarnation) => Journal.readDeath(stateDir, incarnation, exit))
-      .filter((death) => death !== null);
+    const deaths: DeathReport[] = [];
+    for (const name of readdirSync(stateDir)) {
+      const incarnation = name.slice(PREFIX.length);
+      if (!name.startsWith(PREFIX) || name.endsWith('.new') || incarnation === except) continue;
+      const ledger = readLedger(stateDir, incarnation);
+      if (ledger?.welcomed) {
+        deaths.push(ledger.death(incarnation, 'its state directory was free at the next start'));
+      } else {
+        Journal.forget(stateDir, incarnation);
+      }
+    }
+    return deaths;
   }
 
   /** The coordinator has recorded this end. */
@@ -194,6 +210,14 @@ export class Journal {
       rmSync(join(stateDir, PREFIX + incarnation + suffix), { force: true });
     }
   }
+}
+
+function readLedger(stateDir: string, incarnation: string): Ledger | undefined {
+  const path = join(stateDir, PREFIX + incarnation);
+  if (!existsSync(path)) return undefined;
+  const ledger = new Ledger();
+  for (const [kind, entry] of decode(readFileSync(path))) ledger.apply(kind, entry);
+  return ledger;
 }
 
 function encode(kind: Kind, entry: Entry): Buffer {
