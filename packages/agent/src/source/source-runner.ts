@@ -78,6 +78,8 @@ export class SourceRunner extends MigrationBase<
   readonly #dialler: Dialler;
   #channels: SourceChannels | undefined;
   #closing: Promise<void> | undefined;
+  /** Its memory and its room on this host are being given back. */
+  #freeing: Promise<void> | undefined;
   #keys = { write: 0, land: 0 };
   #round = 0;
   #waiting: RoundReport | undefined;
@@ -312,7 +314,8 @@ export class SourceRunner extends MigrationBase<
         return;
       case 'free':
         this.#sendConsolesAway();
-        return void this.#free();
+        this.#freeing = this.#free();
+        return;
       case 'keepStaleImage':
         this.#guest.state = 'lost';
         return;
@@ -537,7 +540,8 @@ export class SourceRunner extends MigrationBase<
     const channels = this.#channels as SourceChannels;
     this.#result ??= this.#figures.result(channels.progress());
     const result = this.#result;
-    await this.#closeChannels();
+    // Not before its room is free again: the next migration may be one back to here.
+    await this.#freeing;
     this.tellCoordinator({ type: 'freed', ...this.about(), ...result });
   }
 
