@@ -1,3 +1,7 @@
+/**
+ * Bitmaps as sets of pages, and the dirty log: no mark is lost between a harvest and a running,
+ * parked or stopped hart.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,3 +1,7 @@
+/**
+ * Guest memory: what sizes there are, where each region lies, who may adopt it; heat and errors as
+ * plain data.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as map from '../assembly/memory-map.ts';

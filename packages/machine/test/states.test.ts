@@ -1,3 +1,4 @@
+/** Page states against a plain model, and under threads that race to land the same pages. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';

@@ -1,3 +1,4 @@
+/** Write patterns against a replay of every write, and the pacer that keeps their rate. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
