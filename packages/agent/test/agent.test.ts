@@ -3,11 +3,12 @@
  * connection, obeys only who may be obeyed, carries requests out once and leaves nothing open.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { memoryMap as map } from '@godwit/machine';
-import { GodwitError, type Message } from '@godwit/protocol';
+import { encodeMessage, GodwitError, type Message } from '@godwit/protocol';
 import { WebSocket } from 'ws';
 import { Agent, noMigrations } from '../src/agent.ts';
 import { parseOptions } from '../src/options.ts';
@@ -28,6 +29,26 @@ interface Running {
   coordinator: FakeCoordinator;
   dir: string;
 }
+
+test('a closed agent leaves no thread, socket or timer, and its room is free', async (t) => {
+  const held = () => process.getActiveResourcesInfo().filter((kind) => kind !== 'Immediate').length;
+  const before = held();
+  const { agent, coordinator } = await start(t);
+  const spec = machineSpec('kv');
+  await coordinator.ask({ type: 'createGuest', spec, epoch: 1, elf: image('kv') });
+  await coordinator.ask(createWorkload);
+  const client = new WebSocket(`ws://${agent.controlAddress}/v1/console`);
+  await once(client, 'open');
+  client.send(encodeMessage({ type: 'consoleAttach', guest: 'kv' }));
+  await once(client, 'message');
+  assert.ok(held() > before);
+  await agent.close();
+  await coordinator.close();
+  assert.equal(agent.pool.reservedBytes, 0);
+  assert.equal(agent.pool.idleBytes, 0);
+  // A timer of `until` itself is one.
+  await until('nothing is held', () => held() <= before + 1);
+});
 
 async function start(t: TestContext, flags: string[] = []): Promise<Running> {
   const coordinator = await FakeCoordinator.listen();

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { ConsoleRing } from '@godwit/machine';
 import { decodeMessage, encodeMessage, type Message, type MessageName } from '@godwit/protocol';
+import fc from 'fast-check';
 import { WebSocket } from 'ws';
 import { ControlServer } from '../src/control-server.ts';
 import { ConsoleServer } from '../src/guest/console-server.ts';
@@ -215,5 +216,32 @@ test("a client's mistake ends its own connection, with its code", async (t) => {
   const early = await Client.open(url, ATTACH);
   assert.equal(early.reason, 'guest.not_running');
   good.input(0, 'ping still\n');
+  await until('the answer', () => good.output.includes('pong still'));
+});
+
+test('no bytes a client can send do more than end its own connection', async (t) => {
+  const { url } = await bench(t);
+  const good = await Client.open(url, ATTACH);
+  const sent = encodeMessage({ type: 'consoleInput', offset: 0, bytes: Buffer.from('ping bad\n') });
+  const mutated = fc
+    .tuple(fc.nat(sent.length - 1), fc.integer({ min: 1, max: 255 }))
+    .map(([at, flip]) => {
+      const bytes = Buffer.from(sent);
+      bytes[at]! ^= flip;
+      return bytes;
+    });
+  const anything = fc.oneof(fc.uint8Array({ maxLength: 64 }).map(Buffer.from), mutated);
+  await fc.assert(
+    fc.asyncProperty(fc.boolean(), anything, async (isAttached, bytes) => {
+      const client = await Client.open(url, isAttached ? ATTACH : undefined);
+      client.socket.send(bytes);
+      client.socket.close();
+      await until('the end', () => client.closed !== undefined);
+    }),
+    { numRuns: 60 },
+  );
+  // A line of its own, behind whatever of the garbage was good input.
+  const { inputOffset } = (await Client.open(url, ATTACH)).last('consoleAttached');
+  good.input(inputOffset, '\nping still\n');
   await until('the answer', () => good.output.includes('pong still'));
 });
