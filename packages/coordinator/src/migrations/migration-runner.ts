@@ -160,7 +160,9 @@ export class MigrationRunner {
       this.#log.info({ phase: before.phase, event, why }, 'event ignored');
       return;
     }
-    this.#log.info({ phase: before.phase, event, to: state.phase }, why);
+    // Questions are repeated every second while pages are pulled: only changes are news.
+    const level = state.phase === before.phase ? 'debug' : 'info';
+    this.#log[level]({ phase: before.phase, event, to: state.phase }, why);
     for (const effect of effects) {
       await this.#parts.faults?.at(state.phase, effect);
       await this.#perform(effect, state, context);
