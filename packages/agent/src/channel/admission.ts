@@ -11,7 +11,6 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import {
   CAPABILITY_CHARS,
-  CHANNEL_GENERATIONS_MAX,
   CONNECT_DEADLINE_MS,
   type FrameHeader,
   GodwitError,
@@ -122,7 +121,7 @@ export class Admission {
       throw new GodwitError('peer.capability', { migration });
     }
     const generation = header.round;
-    if (generation <= this.#generation || generation > CHANNEL_GENERATIONS_MAX) {
+    if (generation <= this.#generation) {
       throw new GodwitError('wire.bad_frame', { why: `generation ${generation} is not the next` });
     }
     if (this.#current !== null) this.#drop(this.#current, null);

@@ -9,19 +9,28 @@
  * given back if the connection breaks before the target has said that they landed.
  */
 import type { GuestMemory } from '@godwit/machine';
-import { type FrameHeader, GodwitError, OPCODE, RUN_BYTES } from '@godwit/protocol';
+import { type FrameHeader, GodwitError, OPCODE, PAGE_BYTES, RUN_BYTES } from '@godwit/protocol';
 import { Admission, type AdmissionOptions, type AttachedSocket } from '../channel/admission.ts';
+import type { Counters } from '../channel/counters.ts';
 import type { RegionTable } from '../channel/regions.ts';
 import { CompletionQueue, QueuePair } from '../channel/verbs.ts';
 import type { PushTable } from './push-table.ts';
 
 /** READs kept before `serve`: more than all harts of a guest can have open. */
 const EARLY_READS_MAX = 64;
+/**
+ * READs answered of which the target has not said that the answer landed. It says so every 32 answers;
+ * one that does not would have the answers pile up here.
+ */
+const OPEN_READS_MAX = 256;
 
 export interface FaultsServerOptions extends AdmissionOptions {
   readonly guest: GuestMemory;
   readonly regions: RegionTable;
   readonly pushes: PushTable;
+  readonly counters: Counters;
+  /** Its row in the counters. */
+  readonly row: number;
   readonly onAttached: () => void;
   readonly onGivenBack: () => void;
   readonly onFailed: (error: GodwitError) => void;
@@ -105,6 +114,7 @@ export class FaultsServer {
     for (let i = 0; i < runs.length; i += 2) {
       if (!regions.covers(entry, runs[i]!, runs[i + 1]!)) this.#refuse(read, 'outside its region');
     }
+    if (this.#open.size >= OPEN_READS_MAX) this.#refuse(read, 'too many answers not acknowledged');
     const id = ++this.#lastId;
     this.#open.set(id, runs);
     pushes.markSent(runs);
@@ -126,8 +136,12 @@ export class FaultsServer {
   }
 
   #takeCompletions(): void {
-    for (const { id, status } of this.#completions.poll()) {
-      if (status === 'success') this.#open.delete(id);
+    const { counters, row } = this.#options;
+    for (const { id, status, pages } of this.#completions.poll()) {
+      if (status !== 'success') continue;
+      this.#open.delete(id);
+      counters.add(row, 'pages', pages);
+      counters.add(row, 'wireBytes', pages * PAGE_BYTES);
     }
   }
 

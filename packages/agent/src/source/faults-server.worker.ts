@@ -2,6 +2,7 @@
  * Thread entry of the faults channel at the source; one migration at a time, then the next.
  */
 import { GuestMemory } from '@godwit/machine';
+import { Counters } from '../channel/counters.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { postEvent, serveThread } from '../thread.ts';
 import { FaultsServer } from './faults-server.ts';
@@ -11,6 +12,8 @@ export interface FaultsServerSetup {
   readonly memory: WebAssembly.Memory;
   readonly regions: SharedArrayBuffer;
   readonly pushes: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly row: number;
   readonly migration: string;
   readonly capability: string;
   readonly host: string;
@@ -28,6 +31,7 @@ const commands = {
       guest: GuestMemory.adopt(setup.memory),
       regions: new RegionTable(setup.regions),
       pushes: new PushTable(setup.pushes),
+      counters: new Counters(setup.counters),
       onAttached: () => postEvent('attached'),
       onGivenBack: () => postEvent('givenBack'),
       onFailed: (error) => postEvent('failed', error.toData()),

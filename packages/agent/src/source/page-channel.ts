@@ -66,8 +66,9 @@ export class PageChannel {
   /** Of the generation that broke, until the next one says how far it came. */
   #broken: QueuePair | null = null;
   #job: Job | null = null;
-  /** Resolves the round under way. */
+  /** Settle the round under way. */
   #finish: (sums: ChannelRound) => void = () => {};
+  #abort: (error: GodwitError) => void = () => {};
   /** Set while the pacer holds the pump back, and while other events get their turn. */
   #pumpAgain: NodeJS.Timeout | undefined;
   #nextTurn: NodeJS.Immediate | null = null;
@@ -95,8 +96,9 @@ export class PageChannel {
   /** Takes part in a round. Resolves when this channel's barrier has come back. */
   sendRound(round: number, key: number): Promise<ChannelRound> {
     const { stripes, channel } = this.#options;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#finish = resolve;
+      this.#abort = reject;
       this.#job = new RoundJob(stripes, channel, round, key);
       this.#pump();
     });
@@ -116,6 +118,7 @@ export class PageChannel {
 
   async close(): Promise<void> {
     this.#failed = true;
+    this.#abort(new GodwitError('internal', { why: 'the page channel was closed' }));
     this.#stopTimers();
     await this.#admission.close();
     this.#stopTimers();

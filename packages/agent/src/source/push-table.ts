@@ -7,8 +7,7 @@
  * map, a channel that pushes it or the faults thread that answers for it, sends it. Pages that a dead
  * connection lost are given back and the walk begins anew.
  *
- * The order is that of the chunks (PUSH_PAGES_MAX pages) the runner gives, hottest first, or the order
- * of memory. After a fault the channels leave it for a while and go on around the faulted page.
+ * The order is one of chunks of PUSH_PAGES_MAX pages, hottest first (push-order.ts). After a fault the channels leave it for a while and go on around the faulted page.
  *
  *   thread     may
  *   main       load, once
@@ -56,10 +55,10 @@ export class PushTable {
     this.#order = new Uint32Array(sab, start + words * 8, words * 2);
   }
 
-  /** @param order chunks in the order they shall go, each once; null for the order of memory */
-  load(missing: Uint32Array, order: Uint32Array | null): void {
+  /** @param order chunks in the order they shall go, each once */
+  load(missing: Uint32Array, order: Uint32Array): void {
     this.#missing.set(missing);
-    for (let i = 0; i < this.#order.length; i++) this.#order[i] = order?.[i] ?? i;
+    this.#order.set(order);
   }
 
   /** The next pages to push, now marked as sent; null when every missing page has been sent. */

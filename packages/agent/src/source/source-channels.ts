@@ -15,6 +15,7 @@ import { RegionTable } from '../channel/regions.ts';
 import { type OwnedThread, Thread } from '../thread.ts';
 import type { FaultsServerCommands } from './faults-server.worker.ts';
 import type { PageChannelCommands } from './page-channel.worker.ts';
+import { hottestFirst } from './push-order.ts';
 import { PushTable } from './push-table.ts';
 import { StripeTable } from './stripe-table.ts';
 
@@ -91,7 +92,8 @@ export class SourceChannels {
     this.#options = options;
     this.#stripes = StripeTable.make(options.memory.pages);
     this.#pushes = PushTable.make(options.memory.pages);
-    this.#counters = Counters.make(options.channels);
+    // One row a page channel, the last for faults.
+    this.#counters = Counters.make(options.channels + 1);
     this.#failure.promise.catch(() => {});
   }
 
@@ -185,12 +187,12 @@ export class SourceChannels {
    *
    * @param o.missing 32 pages a word
    * @param o.key the target's rkey for post-copy
-   * @param o.order chunks of PUSH_PAGES_MAX pages in the order they shall go; order of memory otherwise
+   * @param o.order chunks of PUSH_PAGES_MAX pages in the order they shall go; hottest first otherwise
    */
   startPush(o: { missing: Uint32Array; key: number; order?: Uint32Array }): void {
     if (this.#pushing) return;
     this.#pushing = true;
-    this.#pushes.load(o.missing, o.order ?? null);
+    this.#pushes.load(o.missing, o.order ?? hottestFirst(this.#options.memory));
     for (const thread of this.#threads) {
       thread.call('startPush', o.key).catch((error) => this.#fail(error));
     }
@@ -219,21 +221,22 @@ export class SourceChannels {
   async #start(): Promise<void> {
     const { memory, migration, capability, channels, listenHost: host, ports } = this.#options;
     const common = { memory: memory.memory, migration, capability, host, ports };
-    const pushes = this.#pushes.sab;
+    const [pushes, counters] = [this.#pushes.sab, this.#counters.sab];
     const bandwidthBytes = this.#options.maxBandwidthBytes / channels;
     const opening = [];
     for (let channel = 0; channel < channels; channel++) {
       const thread = new Thread<PageChannelCommands>(PAGE_CHANNEL);
       this.#threads.push(thread);
       this.#listenTo(thread);
-      const [stripes, counters] = [this.#stripes.sab, this.#counters.sab];
+      const stripes = this.#stripes.sab;
       opening.push(
         thread.call('open', { ...common, stripes, pushes, counters, channel, bandwidthBytes }),
       );
     }
     this.#faults = new Thread<FaultsServerCommands>(FAULTS_SERVER);
     this.#listenTo(this.#faults);
-    opening.push(this.#faults.call('open', { ...common, regions: this.#regions.sab, pushes }));
+    const serving = { regions: this.#regions.sab, pushes, counters, row: channels };
+    opening.push(this.#faults.call('open', { ...common, ...serving }));
     // All of them, so that `close` finds none half open.
     const opened = await Promise.allSettled(opening);
     for (const result of opened) if (result.status === 'rejected') throw result.reason;

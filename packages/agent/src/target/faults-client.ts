@@ -61,6 +61,8 @@ export class FaultsClient {
   #queue: QueuePair | null = null;
   /** READs not answered yet, in the order of their answers. */
   #reads: Uint32Array[] = [];
+  /** Pages to be had although no hart waits, until they land. */
+  readonly #wanted = new Set<number>();
   /** When each page was asked for; a page that is here is not asked for again. */
   readonly #askedAtMs = new Map<number, number>();
   #landKey = 0;
@@ -98,6 +100,7 @@ export class FaultsClient {
 
   /** Asks for a page although no hart waits: what came for it was wrong. */
   fetch(page: number): void {
+    this.#wanted.add(page);
     this.#askedAtMs.delete(page);
     this.#ask(page);
   }
@@ -207,6 +210,7 @@ export class FaultsClient {
   #landed(page: number): void {
     // Taken before the hart is woken: on a busy machine it may run in this thread's place at once.
     const hereAtMs = performance.now();
+    this.#wanted.delete(page);
     this.#placement.landed(page);
     const askedAtMs = this.#askedAtMs.get(page);
     if (askedAtMs === undefined) return;
@@ -231,6 +235,7 @@ export class FaultsClient {
   #attached(writer: FrameWriter): void {
     this.#queue = new QueuePair(this.#guest, writer, this.#completions, () => {});
     this.#look();
+    for (const page of this.#wanted) this.#ask(page);
   }
 
   #lost(): void {

@@ -54,14 +54,8 @@ export class LandingBoard {
     Atomics.add(this.#rounds, Math.min(round, ROUNDS - 1), pages);
   }
 
-  cover(firstPage: number, pages: number): void {
-    const end = firstPage + pages;
-    for (let page = firstPage; page < end; ) {
-      const count = Math.min(end - page, 32 - (page & 31));
-      const ones = count === 32 ? -1 : (1 << count) - 1;
-      Atomics.or(this.#covered, page >>> 5, ones << (page & 31));
-      page += count;
-    }
+  cover(page: number): void {
+    Atomics.or(this.#covered, page >>> 5, 1 << (page & 31));
   }
 
   /** Pages landed in each round, up to the last that had any. */

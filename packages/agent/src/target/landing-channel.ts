@@ -29,6 +29,8 @@ import { TargetLink } from './target-link.ts';
 /** Parts in which credit goes back: a source that waits for it has most of its window in flight. */
 const CREDIT_PARTS = 8;
 const PUSH_CREDIT_PARTS = 4;
+/** What this end says is small and rare: more of it queued means that the source does not read. */
+const REPLY_BYTES_MAX = 65_536;
 
 export interface LandingChannelOptions {
   readonly guest: GuestMemory;
@@ -132,7 +134,7 @@ export class LandingChannel {
     header.round = 0;
     header.key = 0;
     header.sequence = this.#landedSequence;
-    writer.small(header);
+    this.#reply(writer);
   }
 
   #barrier(barrier: FrameHeader, writer: FrameWriter): void {
@@ -142,6 +144,13 @@ export class LandingChannel {
     header.opcode = OPCODE.BARRIER;
     header.round = barrier.round;
     header.key = barrier.key;
-    writer.small(header);
+    this.#reply(writer);
+  }
+
+  #reply(writer: FrameWriter): void {
+    if (writer.socket.writableLength > REPLY_BYTES_MAX) {
+      throw new GodwitError('wire.bad_frame', { why: 'the source does not read what it is told' });
+    }
+    writer.small(this.#header);
   }
 }

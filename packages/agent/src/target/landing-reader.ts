@@ -275,8 +275,10 @@ export class LandingReader implements SocketReader {
 
   #advancePlaced(): void {
     const complete = Math.floor(this.#have / PAGE_BYTES);
-    for (; this.#pagesDone < complete; this.#pagesDone++) {
-      if (this.#won[this.#pagesDone]) this.#place.landed(this.#header.firstPage + this.#pagesDone);
+    while (this.#pagesDone < complete) {
+      // Done first: a page whose digest is wrong is given back by `landed` itself, not by `end`.
+      const index = this.#pagesDone++;
+      if (this.#won[index]) this.#place.landed(this.#header.firstPage + index);
     }
   }
 
@@ -307,14 +309,14 @@ export class LandingReader implements SocketReader {
     this.#eachRun((first, pages) => {
       const end = Math.min(index + pages, complete);
       for (let i = Math.max(index, this.#pagesDone); i < end; i++)
-        this.#place1(first + i - index, i);
+        this.#placeStaged(first + i - index, i);
       index += pages;
     });
     this.#pagesDone = complete;
   }
 
   /** Puts one staged page, or zeros, where it belongs. */
-  #place1(page: number, index: number): void {
+  #placeStaged(page: number, index: number): void {
     if (!this.#place.claim(page)) return;
     const start = page * PAGE_BYTES;
     if (this.#header.opcode === OPCODE.ZERO) {

@@ -156,7 +156,7 @@ export class TargetLink {
   async #redial(lostAtMs: number, attempt: number): Promise<void> {
     const { channel } = this.#options;
     try {
-      if (this.#generation >= CHANNEL_GENERATIONS_MAX) {
+      if (this.#generation >= CHANNEL_GENERATIONS_MAX && !this.#options.patient()) {
         throw new GodwitError('channel.lost', { channel, pagesUnacknowledged: 0 });
       }
       await this.#dial();

@@ -1,0 +1,76 @@
+/** A target that breaks the rules of the faults channel, and a source that lies about a page. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { memoryMap } from '@godwit/machine';
+import {
+  emptyHeader,
+  encodeHeader,
+  FRAME_HEADER_BYTES,
+  type FrameHeader,
+  OPCODE,
+  PAGE_BYTES,
+} from '@godwit/protocol';
+import { SourceChannels } from '../src/source/source-channels.ts';
+import { endIdleThreads } from '../src/thread.ts';
+import { gate, HOST, MIB, openPair, randomGuest, sourceOptions } from './channel-pair.ts';
+
+after(() => endIdleThreads());
+
+function frame(fields: Partial<FrameHeader>, payload = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + payload.length);
+  encodeHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, { ...emptyHeader(), ...fields });
+  bytes.set(payload, FRAME_HEADER_BYTES);
+  return bytes;
+}
+
+function readFrame(sequence: number, key: number, first: number, pages: number): Buffer {
+  const run = Buffer.from(Uint32Array.of(first, pages).buffer);
+  return frame({ opcode: OPCODE.READ, runs: 1, pages, key, sequence }, run);
+}
+
+test('READ: a wrong key, pages outside, and too many at once close the channel', async (t) => {
+  const flood = (key: number) => Array.from({ length: 300 }, (_, i) => readFrame(i + 1, key, 0, 1));
+  const cases: [string, (key: number) => Buffer[], boolean, RegExp][] = [
+    ['wrong key', (key) => [readFrame(1, key ^ 1, 0, 1)], true, /no such key/],
+    ['outside', (key) => [readFrame(1, key, 255, 2)], true, /outside/],
+    ['never acknowledged', flood, true, /acknowledged/],
+    ['before the guest is stopped', flood, false, /too early/],
+    ['a sequence that jumps', (key) => [readFrame(2, key, 0, 1)], true, /sequence/],
+  ];
+  for (const [what, reads, serving, expected] of cases) {
+    const options = sourceOptions(randomGuest(MIB), 1);
+    const failed = Promise.withResolvers<Error>();
+    const source = await SourceChannels.open({ ...options, onFailed: failed.resolve });
+    t.after(() => source.close());
+    if (serving) source.serve();
+    const socket = new WebSocket(
+      `ws://${HOST}:${source.faultsPort}/v1/faults/${options.migration}`,
+    );
+    const attach = { opcode: OPCODE.ATTACH, round: 1 };
+    socket.onopen = () => {
+      socket.send(frame(attach, Buffer.from(options.capability)));
+      for (const read of reads(source.readKey)) socket.send(read);
+    };
+    assert.match((await failed.promise).message, expected, what);
+    socket.close();
+    await source.close();
+  }
+});
+
+test('a wrong page in the middle of a pushed run is refused, the others of the run are kept', async (t) => {
+  const pair = await openPair(t, MIB, 1);
+  const { source, target, sending, landing, landKey } = pair;
+  const missing = new Uint32Array(source.pages / 32);
+  missing[2] = 0x0000ffff;
+  const pageHashes = new SharedArrayBuffer(source.pages * 8);
+  await sending.hashPages(missing, pageHashes);
+  source.ram()[70 * PAGE_BYTES + 5]! ^= 1;
+  const states = gate(target, missing);
+  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  sending.serve();
+  sending.startPush({ missing, key: landKey });
+  await assert.rejects(landing.allPresent, { code: 'migration.digest' });
+  await pair.close();
+  assert.equal(states.get(70), memoryMap.PAGE_ABSENT);
+  for (let page = 64; page < 70; page++) assert.equal(states.get(page), memoryMap.PAGE_PRESENT);
+});
