@@ -8,7 +8,7 @@
  * belong to somebody else by then.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -35,7 +35,7 @@ export interface ClusterHost {
   daemonPid: number;
 }
 
-const READY_DEADLINE_MS = 30_000;
+const READY_DEADLINE_MS = 60_000;
 const SHUTDOWN_DEADLINE_MS = 15_000;
 /** From the answer to a shutdown until the processes are gone: harts stop, memory goes back. */
 const LEAVE_DEADLINE_MS = 5_000;
@@ -82,6 +82,8 @@ export class Cluster {
    * @throws CommandError with the child's own message and exit code when one cannot start
    */
   static async start(options: ClusterOptions, signal?: AbortSignal): Promise<Cluster> {
+    // What did not exist before does not exist after a start that failed.
+    const isNew = !existsSync(options.stateDir);
     mkdirSync(options.stateDir, { recursive: true });
     const children: Child[] = [];
     try {
@@ -96,6 +98,7 @@ export class Cluster {
       return cluster;
     } catch (error) {
       await endAll(children, options.stateDir, 0);
+      if (isNew) rmSync(options.stateDir, { recursive: true, force: true });
       throw error;
     }
   }

@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { guestImagePath } from '@godwit/machine';
 import { call } from './call.ts';
@@ -91,7 +93,8 @@ describe('up', () => {
     const holder = createServer().listen(0, '127.0.0.1');
     await once(holder, 'listening');
     const { port } = holder.address() as { port: number };
-    const up = await Up.start(['--port', String(port)]);
+    const fresh = join(tmpdir(), `godwit-fresh-${process.pid}`);
+    const up = await Up.start(['--port', String(port), '--state-dir', fresh]);
     try {
       assert.equal(await up.exit(), 4);
       assert.equal(
@@ -100,6 +103,7 @@ describe('up', () => {
           'hint: choose another port, or end the process that holds it\n',
       );
       assert.deepEqual(up.processes(), []);
+      assert.ok(!existsSync(fresh), 'what it made for its state is gone again');
     } finally {
       holder.close();
       up.remove();
