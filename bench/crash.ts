@@ -270,6 +270,10 @@ class Attempt {
   }
 
   async #nextMigration(host: string): Promise<void> {
+    await this.#cluster.until('every host is connected', async () => {
+      const hosts = await this.#cluster.get<Host[]>('/v1/hosts');
+      return hosts.every(({ state }) => state === 'connected');
+    });
     const ended = await this.#cluster.migrate(
       { guest: this.#guest, to: host === 'c' ? 'a' : 'c', mode: 'hybrid', verify: true },
       30_000,

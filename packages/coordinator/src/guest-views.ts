@@ -36,7 +36,8 @@ export class GuestViews {
     const { spec, migration, evidence } = record;
     const report = this.#guests.ownersReport(record);
     const state = this.#state(record);
-    const silent = `host ${record.host} has been silent for ${seconds(this.#agents.silentMs(record.host))}`;
+    const away = this.#silentHolder(record) ?? record.host;
+    const silent = `host ${away} has been silent for ${seconds(this.#agents.silentMs(away))}`;
     return {
       name: spec.name,
       kind: spec.kind,
@@ -78,8 +79,16 @@ export class GuestViews {
     if (record.state === 'lost' || record.state === 'ended') return record.state;
     const open = record.migration && this.#migrations.record(record.migration);
     if (open && this.#isInDoubt(open)) return 'doubt';
-    if (this.#agents.isUnreachable(record.host)) return 'unreachable';
+    if (this.#silentHolder(record) !== undefined) return 'unreachable';
     return open ? 'migrating' : record.state;
+  }
+
+  /** A host that is out of reach and without whose pages the guest cannot go on. */
+  #silentHolder({ host, migration }: GuestRecord): string | undefined {
+    if (this.#agents.isUnreachable(host)) return host;
+    const open = migration && this.#migrations.record(migration);
+    const isPulling = open && open.core.phase === 'running' && open.view.state === 'postcopy';
+    return isPulling && this.#agents.isUnreachable(open.view.source) ? open.view.source : undefined;
   }
 
   #isInDoubt({ view, core, phaseHeardAtMs }: MigrationRecord): boolean {
@@ -127,9 +136,11 @@ export class GuestViews {
   /** What settles it by itself, then the commands of a person who knows more than we do. */
   #resolve({ name, state, host }: Guest, migration: MigrationRecord | undefined): string[] {
     if (state === 'unreachable') {
+      const record = this.#guests.known(name);
+      const away = this.#silentHolder(record) ?? host;
       return [
-        `it comes back when ${host} answers. Or, if you know that ${host} is dead:`,
-        `godwit host fence ${host} --confirm`,
+        `it comes back when ${away} answers. Or, if you know that ${away} is dead:`,
+        `godwit host fence ${away} --confirm`,
       ];
     }
     if (state === 'lost') {

@@ -62,6 +62,7 @@ export class PeerLink {
   readonly #early: PeerMessage[] = [];
   #lostWhy: string | undefined;
   #heardAt = performance.now();
+  #beatAt = performance.now();
   #pingsLeft = 0;
   #closed = false;
 
@@ -152,7 +153,12 @@ export class PeerLink {
   }
 
   #beat(): void {
-    const silentMs = performance.now() - this.#heardAt;
+    const nowMs = performance.now();
+    // A process that stood still finds its timers due before it has read its sockets: that silence was
+    // its own.
+    if (nowMs - this.#beatAt > 2 * HEARTBEAT_MS) this.#heardAt = nowMs;
+    this.#beatAt = nowMs;
+    const silentMs = nowMs - this.#heardAt;
     if (silentMs > LINK_SILENCE_MS) this.#end(`silent for ${Math.round(silentMs)} ms`);
     else this.#ping();
   }

@@ -368,11 +368,24 @@ export class TargetRunner extends MigrationBase<
     return bitmap;
   }
 
+  /**
+   * From here on missing pages may land: the source pushes as soon as it has heard RUNNING, which may
+   * be long before this end comes to ask for them.
+   */
   #clearMissing(): void {
-    const { memory } = this.#guest as Guest;
-    const states = new PageStates(memory);
-    states.setAbsentFrom(this.#missing as Uint32Array);
+    const guest = this.#guest as Guest;
+    const channels = this.#channels as TargetChannels;
+    const missing = this.#missing as Uint32Array;
+    const states = new PageStates(guest.memory);
+    states.setAbsentFrom(missing);
     states.setGated(true);
+    const hashes = this.#handover?.pageHashes;
+    channels.startPostcopy({
+      missing,
+      key: this.#keys.land,
+      pageHashes: hashes && hashes.length > 0 ? shared(hashes) : null,
+    });
+    guest.wholeAfter(channels.allPresent);
   }
 
   // ---------------------------------------------------------------------- run and pull
@@ -424,14 +437,7 @@ export class TargetRunner extends MigrationBase<
     if (this.#pulling) return;
     this.#pulling = true;
     const channels = this.#channels as TargetChannels;
-    const hashes = this.#handover?.pageHashes;
-    channels.startPostcopy({
-      missing: this.#missing as Uint32Array,
-      key: this.#keys.land,
-      pageHashes: hashes && hashes.length > 0 ? shared(hashes) : null,
-    });
     this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
-    this.#guest?.wholeAfter(channels.allPresent);
     channels.allPresent.then(
       () => {
         new PageStates((this.#guest as Guest).memory).setGated(false);
