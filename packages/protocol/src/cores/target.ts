@@ -129,8 +129,9 @@ const ROWS: readonly TargetRow[] = [
   // Landed: waits for RUN. Complete, it may ask for the guest; incomplete, it only may renounce.
   { at: ['landed', 'asking'], on: 'run', when: 'complete', to: 'running',
     effects: [...RUN, 'sendAllPresent'], why: 'the source gave it away' },
-  { at: 'landed', on: 'run', when: 'missing', to: 'running', effects: [...RUN, 'requestMissing'],
-    why: 'the source gave it away and serves the rest' },
+  { at: 'landed', on: 'run', when: 'missing', to: 'running',
+    effects: ['journalRan', 'requestMissing', 'startHarts', 'sendRunning'],
+    why: 'the source gave it away; RUNNING lets it push, so pages must be able to land before' },
   { at: 'landed', on: 'peerLost', when: 'complete', to: 'asking', set: { peer: false },
     effects: ['decideTarget', 'reconnect'], why: 'RUN may be lost: ask who owns it' },
   { at: 'landed', on: 'sourceDied', when: 'complete', to: 'asking', set: { peer: false },
