@@ -27,7 +27,7 @@ const STOP_MS = 10_000;
 /** Into a stop: by now the silent host is called unreachable, and who can run on does. */
 const LOOK_MS = UNREACHABLE_MS + 2_000;
 const SETTLE_MS = 40_000;
-const STEP_MS = 20_000;
+const STEP_MS = 60_000;
 /** Two heartbeats without a change: it has settled. */
 const QUIET_MS = 1_100;
 

@@ -23,9 +23,10 @@ import {
 import type { Agents } from '../agents.ts';
 import { advanceEta, type Eta, startEta } from '../eta.ts';
 import type { FaultPoints } from '../fault-points.ts';
+import { evidenceOf } from '../guests.ts';
 import type { Logger } from '../log.ts';
 import { decide } from '../policy.ts';
-import type { MigrationRecord, Records } from '../records.ts';
+import type { DeathRecord, MigrationRecord, Records } from '../records.ts';
 import { Granting } from './granting.ts';
 import { type Context, Hearing } from './hearing.ts';
 import { dueBytes, mergeProgress } from './migration-progress.ts';
@@ -120,13 +121,24 @@ export class MigrationRunner {
 
   /** Proofs that were durable before this runner was there to hear of them. */
   hearDeaths(): void {
+    for (const death of this.#deaths()) this.hearing.death(death);
+  }
+
+  #deaths(): DeathRecord[] {
     const { view, sourceIncarnation, targetIncarnation } = this.#record.now;
     const { agents } = this.#parts;
-    const deaths = [
-      agents.death(view.source, sourceIncarnation),
-      agents.death(view.target, targetIncarnation),
-    ];
-    for (const death of deaths) if (death !== undefined) this.hearing.death(death);
+    const source = agents.death(view.source, sourceIncarnation);
+    const target = agents.death(view.target, targetIncarnation);
+    return [source, target].filter((death) => death !== undefined);
+  }
+
+  /** What makes a guest lost is often the second of two events: the evidence names the deaths too. */
+  #withProofs(context: Context): Context {
+    const proofs = this.#deaths().map(evidenceOf);
+    const evidence = new Set(
+      context.evidence === undefined ? proofs : [context.evidence, ...proofs],
+    );
+    return evidence.size > 0 ? { ...context, evidence: [...evidence].join('; ') } : context;
   }
 
   /** @throws GodwitError `migration.past_cancel` */
@@ -177,7 +189,7 @@ export class MigrationRunner {
     const { now } = this.#record;
     switch (effect) {
       case 'record':
-        await this.#record.commit(state, { ...context, atMs: Date.now() });
+        await this.#record.commit(state, { ...this.#withProofs(context), atMs: Date.now() });
         if (this.isSettled) await this.#parts.settled(now.view.guest);
         return;
       case 'askPolicy':
