@@ -11,7 +11,6 @@ import {
   type AuditResult,
   type ConsoleAddress,
   type CreateGuestRequest,
-  createGuestRequest,
   ELF_BYTES_MAX,
   GodwitError,
   GUEST_PAGES_MAX,
@@ -20,6 +19,7 @@ import {
   PAGE_BYTES,
   REQUEST_DEADLINE_MS,
 } from '@godwit/protocol';
+import { createGuestRequest } from '@godwit/protocol/http-api';
 import type { Agents } from './agents.ts';
 import type { GuestViews } from './guest-views.ts';
 import type { Guests } from './guests.ts';

@@ -590,7 +590,6 @@ export const MESSAGES = {
       /** With --verify: 8 bytes for each page of the guest, in order; else empty. */
       pageHashes: bytes(GUEST_PAGES_MAX * 8),
       stoppedNs: u53,
-      console: record({ outputOffset: u53, inputOffset: u53 }),
     },
     what: 'The guest is stopped here; this is the rest of it. Conditional: the target must not run yet.',
   },

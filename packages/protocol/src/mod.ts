@@ -1,9 +1,10 @@
 /** Public names of the protocol package. */
+export { assert } from './assert.ts';
 export * from './codec.ts';
 export * from './cores/mod.ts';
 export * from './errors.ts';
 export * from './frames.ts';
-export * from './http-api.ts';
+export type * from './http-api.ts';
 export * from './limits.ts';
 export * from './messages.ts';
 export type { Field, Fields, Infer, InferFields } from './schema.ts';

@@ -26,6 +26,13 @@ export const SERVING_ASK_AGAIN_MS = 4 * ASK_AGAIN_MS;
 /** How long a link outlives its migration, so that the last words on it arrive. */
 const LINGER_MS = 2_000;
 
+/** What a verdict is to a core. */
+export const VERDICT_EVENT = {
+  source: 'verdictSource',
+  target: 'verdictTarget',
+  superseded: 'superseded',
+} as const;
+
 /** Messages of the coordinator that carry a migration. */
 export type CoordinatorMessage = Message & { migration: string };
 

@@ -3,17 +3,14 @@
  *
  *   grant -> listen, dial the target, offer -> rounds -> stop -> HANDOVER -> RUN -> serve -> free
  *
- * What is still to be sent is one bitmap, `#unsent`: pages whose newest bytes have not landed. A
- * round takes it together with a harvest of the dirty log; stripes of a channel that died come back
- * into it. At the stop it is either sent as the last round (pre-copy) or handed over as the
- * missing-page bitmap (post-copy): that a page cannot be in both is what makes hybrid safe.
+ * What is still to be sent, and the sending of it, is in rounds.ts.
  *
  * Main thread only; page bytes are moved by the channel threads (source-channels.ts). The decisions
  * are the tables' (packages/protocol/src/cores/source.ts), the figures are measured here.
  */
-import { makeBitmap, orInto, popcount, runTimes, setBit } from '@godwit/machine';
 import {
   ASK_AGAIN_MS,
+  assert,
   CONNECT_DEADLINE_MS,
   GodwitError,
   LANDING_DEADLINE_MS,
@@ -32,26 +29,20 @@ import {
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import type { Guest } from '../guest/guest.ts';
-import { fromHrtime, nowNs } from '../migration/clock.ts';
-import { handoverDigest } from '../migration/digest.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
   type CoordinatorMessage,
   MigrationBase,
   PROGRESS_MS,
   SERVING_ASK_AGAIN_MS,
+  VERDICT_EVENT,
 } from '../migration/migration-base.ts';
 import type { PeerMessage } from '../migration/peer-link.ts';
 import { fromWireError, wireError } from '../migration/wire-error.ts';
 import { Dialler } from './dialler.ts';
+import { Rounds } from './rounds.ts';
 import { SourceChannels } from './source-channels.ts';
 import { SourceFigures } from './source-figures.ts';
-
-const VERDICT_EVENT = {
-  source: 'verdictSource',
-  target: 'verdictTarget',
-  superseded: 'superseded',
-} as const;
 
 const DEATH_EVENT = {
   ran: 'targetDiedRan',
@@ -70,28 +61,19 @@ export class SourceRunner extends MigrationBase<
   readonly ready: Promise<number>;
   readonly #guest: Guest;
   readonly #figures = new SourceFigures();
-  /** Pages whose newest bytes have not landed; all of them at first. */
-  readonly #unsent: Uint32Array;
-  readonly #harvested: Uint32Array;
-  /** Pages of each round's frames: what the target compares with what landed. */
-  readonly #manifest: number[] = [];
   readonly #dialler: Dialler;
   #channels: SourceChannels | undefined;
   #closing: Promise<void> | undefined;
   /** Its memory and its room on this host are being given back. */
   #freeing: Promise<void> | undefined;
-  #keys = { write: 0, land: 0 };
-  #round = 0;
+  #rounds: Rounds | undefined;
+  #landKey = 0;
   #waiting: RoundReport | undefined;
   #decision: Message<'decision'> | undefined;
   #why: GodwitError | undefined;
   #evidence = '';
   #keptEpoch: number;
-  #handedDigest = '';
-  #missing: Uint32Array | undefined;
   #result: ReturnType<SourceFigures['result']> | undefined;
-  #state: Uint8Array = new Uint8Array(0);
-  #hashes: SharedArrayBuffer | undefined;
   #progressTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -104,9 +86,6 @@ export class SourceRunner extends MigrationBase<
     this.#guest = guest;
     this.#dialler = new Dialler(agent, grant, this.clock);
     this.#keptEpoch = guest.epoch;
-    this.#unsent = makeBitmap(guest.memory.pages);
-    this.#harvested = makeBitmap(guest.memory.pages);
-    for (let page = 0; page < guest.memory.pages; page++) setBit(this.#unsent, page);
     guest.leaseTo(grant.migration);
     this.ready = this.#open();
     this.ready.catch(() => this.#abandon());
@@ -205,7 +184,8 @@ export class SourceRunner extends MigrationBase<
   protected onPeer(message: PeerMessage): void {
     switch (message.type) {
       case 'accept':
-        this.#keys = { write: message.writeKey, land: message.landKey };
+        if (this.#rounds) this.#rounds.key = message.writeKey;
+        this.#landKey = message.landKey;
         return this.core.dispatch('accepted');
       case 'landed':
         return this.#onLanded(message);
@@ -229,12 +209,10 @@ export class SourceRunner extends MigrationBase<
 
   #onLanded(landed: Message<'landed'>): void {
     this.#figures.landed();
-    const isGood = landed.digest === this.#handedDigest;
+    const expected = this.#rounds?.digest ?? '';
+    const isGood = landed.digest === expected;
     if (!isGood) {
-      this.#why = new GodwitError('migration.digest', {
-        expected: this.#handedDigest,
-        found: landed.digest,
-      });
+      this.#why = new GodwitError('migration.digest', { expected, found: landed.digest });
     }
     this.core.dispatch(isGood ? 'landedGood' : 'landedBad');
   }
@@ -272,12 +250,7 @@ export class SourceRunner extends MigrationBase<
         this.tellPeer({ type: 'run', epoch: this.nextEpoch });
         return this.#figures.runSent();
       case 'sendCancel':
-        this.tellPeer({
-          type: 'cancel',
-          epoch: this.nextEpoch,
-          reason: this.#why?.message ?? 'cancelled',
-        });
-        return;
+        return this.#sendCancel();
       case 'decideSource':
         this.tellCoordinator({
           type: 'decide',
@@ -297,9 +270,7 @@ export class SourceRunner extends MigrationBase<
       case 'serve':
         return this.#channels?.serve();
       case 'push':
-        this.#figures.pushing();
-        if (this.#missing)
-          this.#channels?.startPush({ missing: this.#missing, key: this.#keys.land });
+        this.#push();
         return;
       case 'journalKept':
         this.#keptEpoch = this.grant.epoch + 2;
@@ -322,7 +293,6 @@ export class SourceRunner extends MigrationBase<
       case 'reportKept':
         return this.#reportKept();
       case 'reportFreed':
-        return void this.#reportFreed();
       case 'reportDiscarded':
         return void this.#reportFreed();
       case 'reportEnded':
@@ -340,7 +310,7 @@ export class SourceRunner extends MigrationBase<
       case 'preparing':
         return RESERVE_DEADLINE_MS + CONNECT_DEADLINE_MS;
       case 'stopping':
-        return STOP_DEADLINE_MS + this.#figures.expectedMs(popcount(this.#unsent));
+        return STOP_DEADLINE_MS + this.#figures.expectedMs(this.#rounds?.unsentPages ?? 0);
       case 'offered':
       case 'cancelling':
         return OFFERED_DEADLINE_MS + this.#figures.verifyMs * 3;
@@ -370,19 +340,15 @@ export class SourceRunner extends MigrationBase<
       maxBandwidthBytes: grant.maxBandwidthBytesPerS,
       onFailed: (error) => this.#roundFailed(error),
     });
-    void this.#dial();
+    this.#rounds = new Rounds(this.#guest, grant, this.#channels, this.#figures);
+    this.start(this.#dial(), (error) => this.#unreachable(error));
     this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
     return 0;
   }
 
   async #dial(): Promise<void> {
-    try {
-      this.useLink(await this.#dialler.dial(false));
-      this.#offer();
-    } catch (error) {
-      this.#why ??= GodwitError.from(error);
-      this.core.dispatch('peerLost');
-    }
+    this.useLink(await this.#dialler.dial(false));
+    this.#offer();
   }
 
   #offer(): void {
@@ -400,79 +366,40 @@ export class SourceRunner extends MigrationBase<
   }
 
   async #sendRound(): Promise<void> {
-    const channels = this.#channels as SourceChannels;
-    const withholds = this.grant.mode === 'postcopy';
-    if (this.#round === 0) await channels.attached(LANDING_DEADLINE_MS);
+    const { rounds, channels } = this.#transfer();
+    if (rounds.number === 0) await channels.attached(LANDING_DEADLINE_MS);
     // Given up meanwhile: the dirty log may be the next migration's by now.
     if (this.phase !== 'rounds') return;
-    await this.#guest.harvest(this.#harvested);
-    orInto(this.#unsent, this.#harvested);
-    if (withholds) {
-      this.#waiting = this.#figures.emptyRound(this.grant.migration, popcount(this.#unsent));
-    } else {
-      const result = await this.#sendUnsent();
-      const remaining = this.#guest.countDirty() + popcount(this.#unsent);
-      this.#waiting = this.#figures.round(this.grant.migration, result, remaining);
-    }
+    this.#waiting = await rounds.send();
     this.core.dispatch('roundDone');
-  }
-
-  /** Sends what is unsent as one round; what a dying channel did not land is unsent again. */
-  async #sendUnsent(): Promise<Awaited<ReturnType<SourceChannels['sendRound']>>> {
-    const channels = this.#channels as SourceChannels;
-    // The channels copy the map before this returns.
-    const sending = channels.sendRound(this.#round, this.#unsent, this.#keys.write);
-    this.#unsent.fill(0);
-    const result = await sending;
-    channels.takeRequeued(this.#unsent);
-    this.#manifest[this.#round] = result.pages;
-    this.#round += 1;
-    return result;
   }
 
   async #stopAndSendRest(): Promise<void> {
     const mustComplete = this.#decision?.action === 'stopAndCopy';
-    await this.#guest.stopHarts();
-    this.#figures.stopped(fromHrtime(runTimes(this.#guest.memory).stoppedNs));
-    await this.#guest.harvest(this.#harvested);
-    orInto(this.#unsent, this.#harvested);
-    while (mustComplete && popcount(this.#unsent) > 0) this.#figures.add(await this.#sendUnsent());
-    this.#figures.lastPagesSent();
-    await this.#digestFrozen();
-    this.core.dispatch(popcount(this.#unsent) === 0 ? 'stoppedComplete' : 'stoppedMissing');
-  }
-
-  /** Machine state, and with --verify a hash of every page, while nothing writes any more. */
-  async #digestFrozen(): Promise<void> {
-    this.#state = this.#guest.captureState();
-    if (popcount(this.#unsent) > 0) this.#missing = this.#unsent.slice();
-    if (this.grant.verify) {
-      const started = nowNs();
-      this.#hashes = new SharedArrayBuffer(this.#guest.memory.pages * 8);
-      await this.#channels?.hashPages(null, this.#hashes);
-      this.#figures.verified(nowNs() - started);
-    }
-    this.#handedDigest = handoverDigest(this.#state, this.#hashes, this.#missing);
+    const isComplete = await this.#transfer().rounds.stopAndSendRest(mustComplete);
+    this.core.dispatch(isComplete ? 'stoppedComplete' : 'stoppedMissing');
   }
 
   #sendHandover(): void {
-    const { memory } = this.#guest;
-    const missing = this.#missing;
-    this.tellPeer({
-      type: 'handover',
-      epoch: this.nextEpoch,
-      manifest: this.#manifest,
-      missing: missing
-        ? new Uint8Array(missing.buffer, 0, Math.ceil(memory.pages / 8))
-        : new Uint8Array(0),
-      missingPages: missing ? popcount(missing) : 0,
-      state: this.#state,
-      digest: this.#handedDigest,
-      pageHashes: this.#hashes ? Uint8Array.from(new Uint8Array(this.#hashes)) : new Uint8Array(0),
-      stoppedNs: this.#figures.stoppedNs,
-      console: { outputOffset: 0, inputOffset: 0 },
-    });
+    this.tellPeer(this.#transfer().rounds.handover(this.nextEpoch));
     this.#figures.handedOver();
+  }
+
+  #sendCancel(): void {
+    const reason = this.#why?.message ?? 'cancelled';
+    this.tellPeer({ type: 'cancel', epoch: this.nextEpoch, reason });
+  }
+
+  #push(): void {
+    const { rounds, channels } = this.#transfer();
+    this.#figures.pushing();
+    if (rounds.missing) channels.startPush({ missing: rounds.missing, key: this.#landKey });
+  }
+
+  /** What exists from the moment the page channels listen, before any of the core's effects. */
+  #transfer(): { rounds: Rounds; channels: SourceChannels } {
+    assert(this.#rounds !== undefined && this.#channels !== undefined, 'no transfer is open');
+    return { rounds: this.#rounds, channels: this.#channels };
   }
 
   #roundFailed(error: Error): void {
@@ -548,18 +475,18 @@ export class SourceRunner extends MigrationBase<
   #sendProgress(): void {
     const channels = this.#channels;
     if (channels === undefined || this.core.isFinal) return;
-    const { pagesSent, bytesSent } = channels.progress();
-    this.tellCoordinator({
-      type: 'progress',
-      migration: this.grant.migration,
-      round: this.#round,
-      pagesSent,
-      pagesTotal: this.#guest.memory.pages,
-      bytes: bytesSent,
-      bytesPerS: this.#figures.rate(bytesSent),
-      faults: 0,
-      remainingPages: popcount(this.#unsent),
-    });
+    const { pagesSent, bytesSent: bytes } = channels.progress();
+    const { number: round, unsentPages: remainingPages } = this.#transfer().rounds;
+    const pagesTotal = this.#guest.memory.pages;
+    const bytesPerS = this.#figures.rate(bytes);
+    const { migration } = this.grant;
+    const sent = { migration, round, pagesSent, pagesTotal, bytes, bytesPerS };
+    this.tellCoordinator({ type: 'progress', ...sent, faults: 0, remainingPages });
+  }
+
+  #unreachable(error: Error): void {
+    this.#why ??= GodwitError.from(error);
+    this.core.dispatch('peerLost');
   }
 
   /** Opening failed: the guest was never touched. */

@@ -11,7 +11,7 @@
  * Main thread only; page bytes are placed by the landing threads (target-channels.ts). The decisions
  * are the tables' (packages/protocol/src/cores/target.ts).
  */
-import { makeBitmap, PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
+import { PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
 import {
   ASK_AGAIN_MS,
   CONNECT_DEADLINE_MS,
@@ -32,26 +32,21 @@ import type { Agent } from '../agent.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { Guest } from '../guest/guest.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
-import { handoverDigest } from '../migration/digest.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
   type CoordinatorMessage,
   MigrationBase,
   PROGRESS_MS,
   SERVING_ASK_AGAIN_MS,
+  VERDICT_EVENT,
 } from '../migration/migration-base.ts';
 import { PeerLink, type PeerMessage } from '../migration/peer-link.ts';
 import { wireError } from '../migration/wire-error.ts';
+import { checkHandover } from './handover-check.ts';
 import { TargetChannels } from './target-channels.ts';
 
 /** How long RUNNING waits for the stamp of the first instruction: a thread's wake-up. */
 const FIRST_INSTRUCTION_WAIT_MS = 50;
-
-const VERDICT_EVENT = {
-  source: 'verdictSource',
-  target: 'verdictTarget',
-  superseded: 'superseded',
-} as const;
 
 export class TargetRunner extends MigrationBase<
   TargetPhase,
@@ -323,49 +318,15 @@ export class TargetRunner extends MigrationBase<
     this.core.dispatch('reserved');
   }
 
-  /** HANDOVER against what landed: barriers, pages of each round, state, digest. */
   async #check(): Promise<void> {
-    const handover = this.#handover as Message<'handover'>;
-    const guest = this.#guest as Guest;
     const channels = this.#channels as TargetChannels;
-    // The barriers of all rounds have come back to the source before it says HANDOVER; from here no
-    // late byte may change what the digest speaks of.
     await channels.revoke(this.#keys.write);
-    const { perRound } = channels.landed();
-    handover.manifest.forEach((pages, round) => {
-      const landed = perRound[round] ?? 0;
-      // More is legal: a channel that died may have landed pages it could not acknowledge.
-      if (landed >= pages) return;
-      const why = `round ${round} brought ${landed} pages, the manifest says ${pages}`;
-      throw new GodwitError('migration.refused', { why });
-    });
-    this.#missing = this.#missingOf(handover, guest);
-    guest.adoptState(handover.state);
-    let hashes: SharedArrayBuffer | undefined;
-    if (this.grant.verify) {
-      hashes = new SharedArrayBuffer(guest.memory.pages * 8);
-      await channels.verify(null, hashes);
-    }
-    this.#digest = handoverDigest(handover.state, hashes, this.#missing);
-    if (this.#digest !== handover.digest) {
-      throw new GodwitError('migration.digest', { expected: handover.digest, found: this.#digest });
-    }
-    this.core.dispatch(this.#missing === undefined ? 'manifestComplete' : 'manifestMissing');
-  }
-
-  #missingOf(handover: Message<'handover'>, guest: Guest): Uint32Array | undefined {
-    if (handover.missing.length === 0) return undefined;
-    const bitmap = makeBitmap(guest.memory.pages);
-    const bytes = new Uint8Array(bitmap.buffer);
-    if (handover.missing.length !== Math.ceil(guest.memory.pages / 8)) {
-      throw new GodwitError('wire.truncated', {
-        what: 'the missing-page bitmap',
-        expectedBytes: Math.ceil(guest.memory.pages / 8),
-        receivedBytes: handover.missing.length,
-      });
-    }
-    bytes.set(handover.missing);
-    return bitmap;
+    const handover = this.#handover as Message<'handover'>;
+    const { verify } = this.grant;
+    const checked = await checkHandover(handover, this.#guest as Guest, channels, verify);
+    this.#missing = checked.missing;
+    this.#digest = checked.digest;
+    this.core.dispatch(checked.missing === undefined ? 'manifestComplete' : 'manifestMissing');
   }
 
   /**

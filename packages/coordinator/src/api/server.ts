@@ -9,15 +9,13 @@
 import websocket from '@fastify/websocket';
 import {
   CONTROL_MESSAGE_BYTES_MAX,
-  discardRequest,
   ELF_BYTES_MAX,
-  fenceRequest,
   GodwitError,
   type Migration,
   PROTOCOL_VERSION,
-  rateRequest,
   type Status,
 } from '@godwit/protocol';
+import { discardRequest, fenceRequest, rateRequest } from '@godwit/protocol/http-api';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { WebSocket } from 'ws';
 import type { CommandParts, GuestCommands } from '../guest-commands.ts';

@@ -16,9 +16,9 @@ import {
   type MigrateRequest,
   type Migration,
   type MigrationReport,
-  migrateRequest,
   PAGE_BYTES,
 } from '@godwit/protocol';
+import { migrateRequest } from '@godwit/protocol/http-api';
 import type { Agents, LiveHost } from '../agents.ts';
 import type { FaultPoints } from '../fault-points.ts';
 import type { Guests } from '../guests.ts';

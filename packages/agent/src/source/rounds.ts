@@ -1,0 +1,140 @@
+/**
+ * What of a guest is still to be sent, and the sending of it, up to the HANDOVER.
+ *
+ *   dirty log -> harvest -> [rounds: unsent] -> source channels -> ... -> HANDOVER {manifest, missing}
+ *
+ * One bitmap says it all: pages whose newest bytes have not landed. A round takes it together with a
+ * harvest of the dirty log; stripes of a channel that died come back into it. At the stop it is either
+ * sent as the last round (pre-copy) or handed over as the missing-page bitmap (post-copy): that a page
+ * cannot be in both is what makes hybrid safe.
+ *
+ * Main thread only; when to do what is the runner's (source-runner.ts).
+ */
+import { makeBitmap, orInto, popcount, runTimes, setBit } from '@godwit/machine';
+import type { Message, RoundReport } from '@godwit/protocol';
+import type { Guest } from '../guest/guest.ts';
+import { fromHrtime, nowNs } from '../migration/clock.ts';
+import { handoverDigest } from '../migration/digest.ts';
+import type { RoundResult, SourceChannels } from './source-channels.ts';
+import type { SourceFigures } from './source-figures.ts';
+
+const NOTHING = new Uint8Array(0);
+
+export class Rounds {
+  readonly #guest: Guest;
+  readonly #grant: Message<'grant'>;
+  readonly #channels: SourceChannels;
+  readonly #figures: SourceFigures;
+  readonly #unsent: Uint32Array;
+  readonly #harvested: Uint32Array;
+  /** Pages of each round's frames: what the target compares with what landed. */
+  readonly #manifest: number[] = [];
+  #state: Uint8Array = NOTHING;
+  #hashes: SharedArrayBuffer | undefined;
+  #missing: Uint32Array | undefined;
+  #digest = '';
+  /** The target's key for rounds, from its ACCEPT. */
+  key = 0;
+
+  constructor(
+    guest: Guest,
+    grant: Message<'grant'>,
+    channels: SourceChannels,
+    figures: SourceFigures,
+  ) {
+    this.#guest = guest;
+    this.#grant = grant;
+    this.#channels = channels;
+    this.#figures = figures;
+    this.#unsent = makeBitmap(guest.memory.pages);
+    this.#harvested = makeBitmap(guest.memory.pages);
+    for (let page = 0; page < guest.memory.pages; page++) setBit(this.#unsent, page);
+  }
+
+  /** The round that is sent next. */
+  get number(): number {
+    return this.#manifest.length;
+  }
+
+  get unsentPages(): number {
+    return popcount(this.#unsent);
+  }
+
+  /** Pages the target will lack when it runs; undefined when it will lack none. */
+  get missing(): Uint32Array | undefined {
+    return this.#missing;
+  }
+
+  get digest(): string {
+    return this.#digest;
+  }
+
+  /** One round while the guest runs. A post-copy migration sends nothing and only reports. */
+  async send(): Promise<RoundReport> {
+    const { migration, mode } = this.#grant;
+    await this.#harvest();
+    if (mode === 'postcopy') return this.#figures.emptyRound(migration, this.unsentPages);
+    const result = await this.#sendUnsent();
+    const remaining = this.#guest.countDirty() + this.unsentPages;
+    return this.#figures.round(migration, result, remaining);
+  }
+
+  /**
+   * Stops the harts; then sends what is left, or withholds it for post-copy, and makes ready what the
+   * HANDOVER says. Resolves to whether nothing is missing.
+   */
+  async stopAndSendRest(mustComplete: boolean): Promise<boolean> {
+    await this.#guest.stopHarts();
+    this.#figures.stopped(fromHrtime(runTimes(this.#guest.memory).stoppedNs));
+    await this.#harvest();
+    while (mustComplete && this.unsentPages > 0) this.#figures.add(await this.#sendUnsent());
+    this.#figures.lastPagesSent();
+    if (this.unsentPages > 0) this.#missing = this.#unsent.slice();
+    await this.#digestFrozen();
+    return this.#missing === undefined;
+  }
+
+  handover(epoch: number): Message<'handover'> {
+    const { pages } = this.#guest.memory;
+    const missing = this.#missing;
+    return {
+      type: 'handover',
+      epoch,
+      manifest: this.#manifest,
+      missing: missing ? new Uint8Array(missing.buffer, 0, Math.ceil(pages / 8)) : NOTHING,
+      missingPages: missing ? popcount(missing) : 0,
+      state: this.#state,
+      digest: this.#digest,
+      pageHashes: this.#hashes ? Uint8Array.from(new Uint8Array(this.#hashes)) : NOTHING,
+      stoppedNs: this.#figures.stoppedNs,
+    };
+  }
+
+  async #harvest(): Promise<void> {
+    await this.#guest.harvest(this.#harvested);
+    orInto(this.#unsent, this.#harvested);
+  }
+
+  /** Sends what is unsent as one round; what a dying channel did not land is unsent again. */
+  async #sendUnsent(): Promise<RoundResult> {
+    // The channels copy the map before this returns.
+    const sending = this.#channels.sendRound(this.number, this.#unsent, this.key);
+    this.#unsent.fill(0);
+    const result = await sending;
+    this.#channels.takeRequeued(this.#unsent);
+    this.#manifest.push(result.pages);
+    return result;
+  }
+
+  /** Machine state, and with --verify a hash of every page, while nothing writes any more. */
+  async #digestFrozen(): Promise<void> {
+    this.#state = this.#guest.captureState();
+    if (this.#grant.verify) {
+      const startedNs = nowNs();
+      this.#hashes = new SharedArrayBuffer(this.#guest.memory.pages * 8);
+      await this.#channels.hashPages(null, this.#hashes);
+      this.#figures.verified(nowNs() - startedNs);
+    }
+    this.#digest = handoverDigest(this.#state, this.#hashes, this.#missing);
+  }
+}
