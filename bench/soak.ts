@@ -5,8 +5,9 @@
  *   npm run soak [-- --moves 200 --seed 1 --json]
  *
  * After the warm-up moves the daemons must not grow: resident memory beyond the guests' own and
- * their pool, and open descriptors, are compared with what they were then. `churn` checks its own
- * memory and ends with an error when a word is wrong; the workload is audited at the end.
+ * their pool, and open descriptors, are compared with what they were then (the guests change hosts, so
+ * plain resident memory would only tell where they are). `churn` checks its own memory and ends with an
+ * error when a word is wrong; the workload is audited at the end.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -16,6 +17,11 @@ import { Cluster } from './cluster.ts';
 import { randomBelow } from './random.ts';
 
 const WARM_UP_MOVES = 20;
+const RSS_GROWTH_MIB_MAX = 32;
+/** Garbage comes and goes: the lowest of so many looks counts. */
+const LOOKS = 6;
+/** Longer than a heartbeat, which brings what a host says of itself. */
+const BETWEEN_LOOKS_MS = 600;
 const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
 const MIB = 1048576;
 
@@ -53,23 +59,23 @@ export async function soak(
       host: 'b',
     });
     const next = randomBelow(seed);
-    let before = usage(cluster);
+    let before: Usage[] = [];
     for (let move = 0; move < moves; move++) {
       const error = await oneMove(cluster, move, next, say);
       if (error !== undefined) errors.push(error);
-      if (move + 1 === Math.min(WARM_UP_MOVES, moves)) before = usage(cluster);
+      if (move + 1 === Math.min(WARM_UP_MOVES, moves)) before = await usage(cluster);
     }
-    const after = usage(cluster);
+    const after = await usage(cluster);
     const hosts = await cluster.get<Host[]>('/v1/hosts');
     errors.push(...(await verdicts(cluster)));
     return {
       moves,
       errors,
       rssGrowthMiB: Math.round(
-        Math.max(...after.map((now, i) => now.rssMiB - (before[i]?.rssMiB ?? 0))),
+        Math.max(...after.map((now, i) => now.rssMiB - (before[i] as Usage).rssMiB)),
       ),
       descriptorGrowth: Math.max(
-        ...after.map((now, i) => now.descriptors - (before[i]?.descriptors ?? 0)),
+        ...after.map((now, i) => now.descriptors - (before[i] as Usage).descriptors),
       ),
       poolMiB: Math.round(hosts.reduce((sum, host) => sum + host.poolBytes, 0) / MIB),
     };
@@ -116,14 +122,37 @@ async function verdicts(cluster: Cluster): Promise<string[]> {
   return errors;
 }
 
-/** Resident memory and descriptors of each daemon, as the kernel counts them. */
-function usage(cluster: Cluster): { rssMiB: number; descriptors: number }[] {
-  return [...cluster.hosts.keys()].map((name) => {
-    const pid = cluster.daemonPid(name);
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const rssKiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
-    return { rssMiB: rssKiB / 1024, descriptors: readdirSync(`/proc/${pid}/fd`).length };
-  });
+interface Usage {
+  /** Resident memory that neither a guest nor the pool accounts for. */
+  readonly rssMiB: number;
+  readonly descriptors: number;
+}
+
+/** Of each daemon, in the order of their names: the lowest of several looks. */
+async function usage(cluster: Cluster): Promise<Usage[]> {
+  const looks: Usage[][] = [];
+  while (looks.length < LOOKS) {
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_LOOKS_MS));
+    const hosts = await cluster.get<Host[]>('/v1/hosts');
+    looks.push([...cluster.hosts.keys()].map((name) => usageOf(cluster, name, hosts)));
+  }
+  return [...cluster.hosts.keys()].map((_name, i) => ({
+    rssMiB: Math.min(...looks.map((look) => (look[i] as Usage).rssMiB)),
+    descriptors: Math.min(...looks.map((look) => (look[i] as Usage).descriptors)),
+  }));
+}
+
+/** Resident memory and descriptors as the kernel counts them, less what the host says is guests'. */
+function usageOf(cluster: Cluster, name: string, hosts: readonly Host[]): Usage {
+  const pid = cluster.daemonPid(name);
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const rssBytes = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+  const host = hosts.find((each) => each.name === name) as Host;
+  const guestBytes = host.memoryBytes - host.freeBytes + host.poolBytes;
+  return {
+    rssMiB: (rssBytes - guestBytes) / MIB,
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+  };
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
@@ -148,5 +177,6 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
       JSON.stringify({ moves, errors: errors.length, rssGrowthMiB, descriptorGrowth, poolMiB }),
     );
   }
-  process.exitCode = errors.length === 0 ? 0 : 1;
+  const isFlat = rssGrowthMiB <= RSS_GROWTH_MIB_MAX && descriptorGrowth <= 0;
+  process.exitCode = errors.length === 0 && (isFlat || moves <= WARM_UP_MOVES) ? 0 : 1;
 }
