@@ -25,6 +25,7 @@ import {
   RUN_BYTES,
   RUN_PAGES_BY_REFERENCE,
 } from '@godwit/protocol';
+import { DeliveryWindow, type SentMark } from './delivery-window.ts';
 import type { FrameWriter } from './frame-writer.ts';
 
 export interface WorkRequest {
@@ -77,6 +78,7 @@ interface InFlight {
   readonly bytes: number;
   /** Pages of this frame; negative when they are zero pages. */
   readonly pages: number;
+  readonly mark: SentMark;
   /** Set in the last frame of a request. */
   readonly posted: Posted | null;
 }
@@ -93,6 +95,8 @@ export class QueuePair {
   readonly #staging: Buffer[] = [];
   #inFlight: InFlight[] = [];
   #acknowledged = 0;
+  /** How much the link can take, learnt from what has been acknowledged. */
+  readonly window = new DeliveryWindow();
   /** Bytes sent and not yet known to have landed; what credit is counted against. */
   inFlightBytes = 0;
   /** Page bytes this end has copied in user space, since the start. */
@@ -140,6 +144,7 @@ export class QueuePair {
     }
     this.#acknowledged = sequence;
     let done = 0;
+    const before = this.inFlightBytes;
     for (const frame of this.#inFlight) {
       if (frame.sequence > sequence) break;
       done++;
@@ -148,7 +153,10 @@ export class QueuePair {
       if (frame.pages < 0) this.landedZeroPages -= frame.pages;
       if (frame.posted !== null) this.#complete(frame.posted, 'success');
     }
-    if (done > 0) this.#inFlight.splice(0, done);
+    if (done === 0) return;
+    const { mark } = this.#inFlight[done - 1]!;
+    this.window.acknowledged(mark, before - this.inFlightBytes, performance.now());
+    this.#inFlight.splice(0, done);
   }
 
   /** Everything sent so far has landed: a barrier came back. */
@@ -276,7 +284,8 @@ export class QueuePair {
     const { opcode, pages: count } = this.#header;
     const pages = opcode === OPCODE.ZERO ? -count : count;
     const sequence = this.#writer.sequence;
-    this.#inFlight.push({ sequence, bytes, pages, posted: last ? posted : null });
+    const mark = this.window.sent(performance.now());
+    this.#inFlight.push({ sequence, bytes, pages, mark, posted: last ? posted : null });
   }
 
   #complete(posted: Posted, status: Completion['status']): void {

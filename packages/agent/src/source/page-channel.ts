@@ -166,7 +166,8 @@ export class PageChannel {
 
   #hasRoom(job: Job, link: Link): boolean {
     if (job instanceof RoundJob && job.barrierSent) return false;
-    if (link.queue.inFlightBytes + job.requestBytesMax > job.windowBytes) return false;
+    const windowBytes = Math.min(job.windowBytes, link.queue.window.bytes);
+    if (link.queue.inFlightBytes + job.requestBytesMax > windowBytes) return false;
     return link.writer.socket.writableLength <= QUEUED_BYTES_MAX;
   }
 

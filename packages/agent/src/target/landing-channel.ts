@@ -9,8 +9,8 @@
  */
 import type { GuestMemory } from '@godwit/machine';
 import {
-  CREDIT_BYTES,
   emptyHeader,
+  FRAME_PAYLOAD_BYTES_MAX,
   type FrameHeader,
   GodwitError,
   OPCODE,
@@ -26,8 +26,8 @@ import { Placement } from './placement.ts';
 import type { RoundGate } from './round-gate.ts';
 import { TargetLink } from './target-link.ts';
 
-/** Parts in which credit goes back: a source that waits for it has most of its window in flight. */
-const CREDIT_PARTS = 8;
+/** Credit goes back for every second full frame: the source keeps five or more under way. */
+const CREDIT_EVERY_BYTES = (3 * FRAME_PAYLOAD_BYTES_MAX) / 2;
 const PUSH_CREDIT_PARTS = 4;
 /** What this end says is small and rare: more of it queued means that the source does not read. */
 const REPLY_BYTES_MAX = 65_536;
@@ -123,7 +123,7 @@ export class LandingChannel {
     counters.add(channel, 'wireBytes', wireBytes);
     if (header.opcode === OPCODE.ZERO) counters.add(channel, 'zeroPages', header.pages);
     this.#bytesSinceCredit += wireBytes;
-    const part = pushed ? PUSH_CREDIT_BYTES / PUSH_CREDIT_PARTS : CREDIT_BYTES / CREDIT_PARTS;
+    const part = pushed ? PUSH_CREDIT_BYTES / PUSH_CREDIT_PARTS : CREDIT_EVERY_BYTES;
     if (this.#bytesSinceCredit >= part) this.#credit(writer);
   }
 
