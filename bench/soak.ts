@@ -17,6 +17,8 @@ import { Cluster } from './cluster.ts';
 import { randomBelow } from './random.ts';
 
 const WARM_UP_MOVES = 20;
+/** Enough for what a guest that is slowed down as far as can be still dirties, on a busy machine. */
+const PRECOPY_DOWNTIME_MS = 2_000;
 const RSS_GROWTH_MIB_MAX = 32;
 /** Garbage comes and goes: the lowest of so many looks counts. */
 const LOOKS = 6;
@@ -101,6 +103,7 @@ async function oneMove(
     verify: true,
     // Nothing else makes rounds converge on a guest that writes as fast as it can.
     throttle: mode === 'precopy',
+    maxDowntimeMs: mode === 'precopy' ? PRECOPY_DOWNTIME_MS : 300,
     channels: 1 + next(3),
   });
   const figures = ended.result;
