@@ -146,7 +146,7 @@ test('stop under a lease waits for the end of the lease', async (t) => {
   });
   assert.equal(codeOf(audit), 'guest.busy');
   assert.equal(guest.state, 'running');
-  guest.releaseLease();
+  guest.releaseLease(guest.lease ?? '');
   assert.equal((await stopping).type, 'done');
   assert.equal(guest.state, 'stopped');
 });

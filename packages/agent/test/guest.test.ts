@@ -163,7 +163,9 @@ test('one lease; what is latched under it waits for its end, or hears that the g
   latch('first');
   guest.carryOutLatched();
   assert.deepEqual(done, []);
-  guest.releaseLease();
+  guest.releaseLease('m-0');
+  assert.equal(guest.lease, 'm-1', 'a lease is given back by its holder only');
+  guest.releaseLease('m-1');
   await until('the latched stop', () => done.length === 1);
   guest.leaseTo('m-2');
   latch('second');

@@ -12,6 +12,9 @@ import { runMemoryTask } from './memory-task.ts';
 
 export type AuditAnswer = NonNullable<Message<'done'>['audit']>;
 
+/** Holder of the lease; no migration's id. */
+const AUDIT = '(audit)';
+
 /**
  * @param witnessWrites the most writes anybody outside has heard of, over all harts
  * @throws GodwitError `guest.bad_spec` for a machine, `guest.busy` in a migration,
@@ -26,14 +29,14 @@ export async function auditGuest(guest: Guest, witnessWrites: number): Promise<A
     throw new GodwitError('guest.not_running', { guest: name, state });
   }
   // No migration may begin, and its harvest take dirty bits, while the harts stand for us.
-  guest.leaseTo('(audit)');
+  guest.leaseTo(AUDIT);
   const beganMs = performance.now();
   try {
     if (state === 'running') await guest.stopHarts();
     return await auditStopped(guest, witnessWrites, beganMs);
   } finally {
     if (state === 'running' && guest.ending === undefined) guest.start();
-    guest.releaseLease();
+    guest.releaseLease(AUDIT);
   }
 }
 

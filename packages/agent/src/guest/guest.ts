@@ -320,7 +320,9 @@ export class Guest extends EventEmitter<GuestEvents> {
   }
 
   /** What was latched meanwhile is carried out once the holder has said its last word. */
-  releaseLease(): void {
+  releaseLease(holder: string): void {
+    // A migration repeats its last word for minutes; by then the lease may be the next one's.
+    if (this.#lease !== holder) return;
     this.#lease = undefined;
     queueMicrotask(() => this.carryOutLatched());
   }

@@ -296,7 +296,7 @@ export class SourceRunner extends MigrationBase<
       case 'reportDiscarded':
         return void this.#reportFreed();
       case 'reportEnded':
-        this.#guest.releaseLease();
+        this.#guest.releaseLease(this.grant.migration);
         this.#why = new GodwitError('guest.ended', { guest: this.guestName });
         return this.#sayKept();
       case 'reportLost':
@@ -447,7 +447,7 @@ export class SourceRunner extends MigrationBase<
   }
 
   #reportKept(): void {
-    if (this.#guest.state === 'running') this.#guest.releaseLease();
+    if (this.#guest.state === 'running') this.#guest.releaseLease(this.grant.migration);
     this.#sayKept();
     this.#guest.carryOutLatched();
   }
@@ -491,7 +491,7 @@ export class SourceRunner extends MigrationBase<
 
   /** Opening failed: the guest was never touched. */
   #abandon(): void {
-    this.#guest.releaseLease();
+    this.#guest.releaseLease(this.grant.migration);
     void this.close();
   }
 }

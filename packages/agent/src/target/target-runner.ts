@@ -416,7 +416,7 @@ export class TargetRunner extends MigrationBase<
       this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults: present.faults });
       this.tellCoordinator({ ...present, atMs: Date.now() });
     });
-    this.#guest?.releaseLease();
+    this.#guest?.releaseLease(this.grant.migration);
     this.agent.changed();
     void this.#closeChannels();
   }
