@@ -59,7 +59,8 @@ export class SourceRunner extends MigrationBase<
 > {
   /** Settles when the offer can go out: the page channels listen. */
   readonly ready: Promise<number>;
-  readonly #guest: Guest;
+  /** Until its memory is given back: a runner is remembered for minutes, a guest must not be. */
+  #held: Guest | undefined;
   readonly #figures = new SourceFigures();
   readonly #dialler: Dialler;
   #channels: SourceChannels | undefined;
@@ -83,12 +84,17 @@ export class SourceRunner extends MigrationBase<
     faults: FaultPoints | undefined,
   ) {
     super(agent, grant, SOURCE, faults);
-    this.#guest = guest;
+    this.#held = guest;
     this.#dialler = new Dialler(agent, grant, this.clock);
     this.#keptEpoch = guest.epoch;
     guest.leaseTo(grant.migration);
     this.ready = this.#open();
     this.ready.catch(() => this.#abandon());
+  }
+
+  get #guest(): Guest {
+    if (this.#held !== undefined) return this.#held;
+    throw new GodwitError('internal', { why: `guest ${this.guestName} was given back` });
   }
 
   /** This runner holds the guest or its pages: its own events are latched here. */
@@ -443,6 +449,9 @@ export class SourceRunner extends MigrationBase<
     this.agent.journal.gone(this.guestName, this.grant.epoch);
     this.agent.guests.delete(this.guestName);
     await this.#guest.release();
+    this.#held = undefined;
+    this.#rounds = undefined;
+    this.#channels = undefined;
     this.agent.changed();
   }
 

@@ -113,6 +113,14 @@ export class TargetRunner extends MigrationBase<
     return true;
   }
 
+  /** It is nothing but an answer now: a runner is remembered for minutes, the guest moves on. */
+  protected override entered(phase: TargetPhase): void {
+    if (phase !== 'done') return;
+    this.#guest = undefined;
+    this.#handover = undefined;
+    this.#missing = undefined;
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#progressTimer);
     this.endCore();
@@ -473,6 +481,7 @@ export class TargetRunner extends MigrationBase<
   async #closeChannels(): Promise<void> {
     this.#closing ??= this.#channels?.close();
     await this.#closing;
+    this.#channels = undefined;
   }
 
   async #drop(): Promise<void> {
