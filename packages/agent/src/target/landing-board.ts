@@ -5,7 +5,6 @@
  *
  *   part        written by                      what
  *   rounds      channel threads, add            pages landed in each round
- *   covered     channel threads, or             pages that landed in some round
  *   remaining   main, add; whoever makes a      missing pages of post-copy, down to 0
  *               page present, subtract
  *   retried     whoever finds a wrong hash      pages that were asked for once more
@@ -28,49 +27,34 @@ export class LandingBoard {
   readonly sab: SharedArrayBuffer;
   readonly #control: Int32Array<SharedArrayBuffer>;
   readonly #rounds: Int32Array<SharedArrayBuffer>;
-  readonly #covered: Uint32Array<SharedArrayBuffer>;
   readonly #retried: Uint32Array<SharedArrayBuffer>;
   readonly #hashes: BigUint64Array<SharedArrayBuffer>;
 
   static make(guestPages: number): LandingBoard {
     // Whole bitmap words, so that the size tells the pages. Memory that is not touched costs nothing.
     const words = Math.ceil(guestPages / 32);
-    const bytes = (CONTROL_WORDS + ROUNDS + 2 * words) * 4 + words * 32 * 8;
+    const bytes = (CONTROL_WORDS + ROUNDS + words) * 4 + words * 32 * 8;
     return new LandingBoard(new SharedArrayBuffer(bytes));
   }
 
   constructor(sab: SharedArrayBuffer) {
     this.sab = sab;
-    const covered = (CONTROL_WORDS + ROUNDS) * 4;
-    const words = (sab.byteLength - covered) / (2 * 4 + 32 * 8);
+    const bitmap = (CONTROL_WORDS + ROUNDS) * 4;
+    const words = (sab.byteLength - bitmap) / (4 + 32 * 8);
     this.#control = new Int32Array(sab, 0, CONTROL_WORDS);
     this.#rounds = new Int32Array(sab, CONTROL_WORDS * 4, ROUNDS);
-    this.#covered = new Uint32Array(sab, covered, words);
-    this.#retried = new Uint32Array(sab, covered + words * 4, words);
-    this.#hashes = new BigUint64Array(sab, covered + words * 8, words * 32);
+    this.#retried = new Uint32Array(sab, bitmap, words);
+    this.#hashes = new BigUint64Array(sab, bitmap + words * 4, words * 32);
   }
 
   countRound(round: number, pages: number): void {
     Atomics.add(this.#rounds, Math.min(round, ROUNDS - 1), pages);
   }
 
-  cover(page: number): void {
-    Atomics.or(this.#covered, page >>> 5, 1 << (page & 31));
-  }
-
   /** Pages landed in each round, up to the last that had any. */
   rounds(): number[] {
     const counts = Array.from(this.#rounds, (_, i) => Atomics.load(this.#rounds, i));
     return counts.slice(0, counts.findLastIndex((count) => count > 0) + 1);
-  }
-
-  /** The pages that never landed in any round. */
-  uncovered(guestPages: number): number {
-    let missing = 0;
-    for (let page = 0; page < guestPages; page++) {
-      missing += 1 - ((Atomics.load(this.#covered, page >>> 5) >>> (page & 31)) & 1);
-    }
-    return missing;
   }
 
   get remaining(): number {

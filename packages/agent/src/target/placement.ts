@@ -85,7 +85,7 @@ export class Placement {
   }
 
   landed(page: number): void {
-    if (!this.#land) return this.#options.board.cover(page);
+    if (!this.#land) return;
     const expected = this.#options.board.hashOf(page);
     if (expected !== null && this.#hash(page) !== expected) return this.#wrong(page, expected);
     this.#states.makePresent(page);

@@ -87,11 +87,6 @@ export class TargetChannels {
     return { pages, zeroPages, copiedBytes, perRound: this.#board.rounds() };
   }
 
-  /** Pages that no round has brought: 0 once round 0 is complete. */
-  uncovered(): number {
-    return this.#board.uncovered(this.#options.memory.pages);
-  }
-
   /**
    * Resolves when the barriers of so many rounds have been seen on every channel. The source says
    * HANDOVER only after they came back, so this is a check and not a wait.
