@@ -1,12 +1,13 @@
 /**
  * The data path alone: how fast do page channels move an idle guest, and at what cost?
  *
- *   node bench/datapath.ts [--channels 1,2] [--memory MIB] [--moves N] [--json]
+ *   node bench/datapath.ts [--channels 1,2] [--memory MIB] [--moves N] [--samples N] [--json]
  *
  * Two processes: this one is the source, its child the target. The guest is idle and incompressible,
  * its target memory touched beforehand. Each sample moves the guest N times in successive rounds; samples
- * of the channel counts and of iperf3 (as many processes as channels) alternate. CPU is user and system
- * time of both ends. The last line with --json: {"godwit":[...],"iperf3":[...]}.
+ * of the channel counts, of bare sockets over as much memory and of iperf3 (as many processes as
+ * channels) alternate. CPU is user and system time of both ends. The last line with --json:
+ * {"godwit":[...],"bare":[...],"iperf3":[...]}.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes, randomFillSync } from 'node:crypto';
@@ -16,6 +17,7 @@ import { RegionTable } from '../packages/agent/src/channel/regions.ts';
 import { SourceChannels } from '../packages/agent/src/source/source-channels.ts';
 import { TargetChannels } from '../packages/agent/src/target/target-channels.ts';
 import { GuestMemory, makeBitmap } from '../packages/machine/src/mod.ts';
+import { bareSockets } from './bare-sockets.ts';
 import { iperf3, requireIperf3 } from './iperf3.ts';
 import { median } from './statistics.ts';
 
@@ -81,19 +83,24 @@ async function runSource(): Promise<void> {
   const child = fork(new URL(import.meta.url), ['--target', '--memory', values.memory]);
   const counts = values.channels.split(',').map(Number);
   const ours = new Map<number, Sample[]>(counts.map((count) => [count, []]));
+  const bare = new Map<number, Sample[]>(counts.map((count) => [count, []]));
   const theirs = new Map<number, Sample[]>(counts.map((count) => [count, []]));
+  const bytes = ramBytes * Number(values.moves);
   for (let sample = 0; sample < Number(values.samples); sample++) {
     for (const count of counts) {
       ours.get(count)?.push(await move(memory, child, count));
-      theirs.get(count)?.push(await iperf3(count, ramBytes * Number(values.moves)));
+      bare.get(count)?.push(await bareSockets(count, ramBytes, bytes));
+      theirs.get(count)?.push(await iperf3(count, bytes));
     }
   }
   child.disconnect();
   const godwit = counts.map((channels) => ({ channels, ...middle(ours.get(channels)) }));
   const iperf = counts.map((streams) => ({ streams, ...middle(theirs.get(streams)) }));
+  const plain = counts.map((streams) => ({ streams, ...middle(bare.get(streams)) }));
   for (const row of godwit) console.log(`godwit  ${row.channels} channels  ${figures(row)}`);
+  for (const row of plain) console.log(`bare    ${row.streams} streams   ${figures(row)}`);
   for (const row of iperf) console.log(`iperf3  ${row.streams} streams   ${figures(row)}`);
-  if (values.json) console.log(JSON.stringify({ godwit, iperf3: iperf }));
+  if (values.json) console.log(JSON.stringify({ godwit, bare: plain, iperf3: iperf }));
   process.exit(0);
 }
 
