@@ -130,8 +130,6 @@ export class SourceRunner extends MigrationBase<
     await this.#closeChannels();
   }
 
-  // ------------------------------------------------------------------ what comes in
-
   onCoordinator(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'decision':
@@ -234,8 +232,6 @@ export class SourceRunner extends MigrationBase<
     this.#why ??= new GodwitError('peer.unreachable', { address: this.grant.target.address, why });
   }
 
-  // --------------------------------------------------------------------- effects
-
   protected perform(effect: SourceEffect): void {
     switch (effect) {
       case 'startRound':
@@ -330,8 +326,6 @@ export class SourceRunner extends MigrationBase<
     }
   }
 
-  // --------------------------------------------------------------- offer and rounds
-
   /** Listens for page channels; the first dial to the target is made behind it. */
   async #open(): Promise<number> {
     const { agent, grant } = this;
@@ -415,8 +409,6 @@ export class SourceRunner extends MigrationBase<
     this.#why ??= GodwitError.from(error);
     this.core.dispatch('cancel');
   }
-
-  // ------------------------------------------------------------------ link and end
 
   #reconnect(): void {
     const isWanted = () => this.link === undefined && !this.core.isFinal;

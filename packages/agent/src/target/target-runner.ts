@@ -127,8 +127,6 @@ export class TargetRunner extends MigrationBase<
     await this.#closeChannels();
   }
 
-  // ------------------------------------------------------------------ what comes in
-
   onCoordinator(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'cancelMigration':
@@ -178,8 +176,6 @@ export class TargetRunner extends MigrationBase<
         this.log.warn({ message: message.type }, 'unexpected message from the source');
     }
   }
-
-  // --------------------------------------------------------------------- effects
 
   protected perform(effect: TargetEffect): void {
     switch (effect) {
@@ -272,8 +268,6 @@ export class TargetRunner extends MigrationBase<
     }
   }
 
-  // ------------------------------------------------------------- reserve and take pages
-
   async #reserve(): Promise<number> {
     const { agent, grant } = this;
     const started = nowNs();
@@ -356,8 +350,6 @@ export class TargetRunner extends MigrationBase<
     });
     guest.wholeAfter(channels.allPresent);
   }
-
-  // ---------------------------------------------------------------------- run and pull
 
   #startHarts(): void {
     const guest = this.#guest as Guest;
@@ -457,8 +449,6 @@ export class TargetRunner extends MigrationBase<
       remainingPages: channels.remaining(),
     });
   }
-
-  // ------------------------------------------------------------------------- the end
 
   #refuse(event: TargetEvent, thrown: unknown): void {
     this.#why ??= GodwitError.from(thrown);
