@@ -276,14 +276,18 @@ const inWfi = (guest: GuestMemory, hart: number) =>
   state(guest, hart) === map.HART_PARKED &&
   guest.i64[(map.HARTS + hart * map.HART_SIZE + own.HART_WFI) >> 3] === 1n;
 
-/** Sleeps in WFI without a timer; echoes input; `!` powers off with code 7. */
+/**
+ * Hart 0 sleeps in WFI without a timer and echoes input; `!` powers off with code 7. The other harts
+ * only sleep: two readers of one UART would race for each byte and echo it out of order.
+ */
 function echoElf(): Uint8Array {
   const a = new Assembler(RAM_BASE);
-  const [uart, syscon, byte, stop, value] = [8, 9, 10, 11, 12];
+  const [uart, syscon, byte, stop, value, hart] = [8, 9, 13, 11, 12, 10];
   a.emit(e.lui(uart, 0x10000), e.lui(syscon, 0x100), e.addi(stop, 0, 33));
   a.emit(e.lui(value, 0x73), e.addi(value, value, 0x333));
   a.label('sleep');
   a.emit(e.WFI);
+  a.branch(e.BRANCHES.bne, hart, 0, 'sleep');
   a.label('poll');
   a.emit(e.iType(0x03, e.LOADS.lbu, byte, uart, 5), e.iType(0x13, 7, byte, byte, 1));
   a.branch(e.BRANCHES.beq, byte, 0, 'sleep');
