@@ -52,10 +52,18 @@ export class Coordinator {
     this.#guests = guests;
     this.#migrations = migrations;
     this.server = makeServer({
-      parts: { records, agents, guests, migrations, views, commands, log },
+      parts: {
+        records,
+        agents,
+        guests,
+        migrations,
+        views,
+        commands,
+        log,
+        shutdown: () => this.#shutdown(onShutdown),
+      },
       token,
       log,
-      shutdown: () => this.#shutdown(onShutdown),
     });
   }
 

@@ -1,4 +1,7 @@
-/** A coordinator as a process of its own, for tests: started, killed, started again on its port. */
+/**
+ * A coordinator as a process of its own, for tests: started, killed, started again on its port.
+ * Every answer that a test gets through it is held against the schema of its route.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { errorBody, ROUTES, type Route, routeOf } from '@godwit/protocol/http-api';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 export const DEADLINE_MS = 15_000;
@@ -84,7 +88,9 @@ export class CoordinatorProcess {
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(DEADLINE_MS),
     });
-    return { status: response.status, body: (await response.json()) as ApiAnswer<T>['body'] };
+    const answer: unknown = await response.json();
+    checkAnswer(method, path, response.status, answer);
+    return { status: response.status, body: answer as ApiAnswer<T>['body'] };
   }
 
   /** Asks until the answer is as wished; fails with the last one. */
@@ -107,6 +113,17 @@ export class CoordinatorProcess {
     await until(read, (text) => text === step, `step ${step}`);
     rmSync(path);
   }
+}
+
+/** @throws Error naming the field that is not as the route table says */
+export function checkAnswer(method: string, path: string, status: number, body: unknown): void {
+  const id = routeOf(method, path);
+  const answer = id === undefined ? undefined : (ROUTES[id] as Route).answer;
+  const schema = status === 200 ? answer : errorBody;
+  if (schema === undefined || typeof schema === 'string') return;
+  const { error } = schema.safeParse(body);
+  if (error === undefined) return;
+  throw new Error(`${method} ${path} answered ${status} against its schema: ${error.message}`);
 }
 
 /** Polls with an end: the one way in which these tests wait for something they cannot await. */

@@ -53,6 +53,7 @@ interface ErrorDetail {
   'coordinator.unreachable': { address: string; why: string };
   'listen.in_use': { address: string };
   'listen.failed': { address: string; why: string };
+  'api.version': { asked: string; spoken: number };
   'request.timed_out': { what: string; afterMs: number };
   'request.invalid': { why: string };
   internal: { why: string };
@@ -303,6 +304,12 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     fault: 'user',
     exit: 1,
     text: (d) => `cannot listen on ${d.address}: ${d.why}`,
+  },
+  'api.version': {
+    fault: 'user',
+    exit: 2,
+    text: (d) => `version ${d.asked} of the HTTP API: this coordinator speaks version ${d.spoken}`,
+    hint: 'use the godwit command of the same release as the coordinator',
   },
   'request.timed_out': {
     fault: 'network',

@@ -45,7 +45,7 @@ export function errorOf(thrown: unknown): GodwitError {
   return GodwitError.from(thrown);
 }
 
-/** The first thing a schema of http-api.ts found wrong. */
+/** The first thing a schema of the route table found wrong. */
 function invalid(thrown: Error): GodwitError {
   const { issues } = thrown as unknown as { issues: { path: PropertyKey[]; message: string }[] };
   const [issue] = issues;

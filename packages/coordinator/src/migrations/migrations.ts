@@ -43,6 +43,7 @@ export class Migrations {
   readonly #parts: RunnerParts;
   readonly #runners = new Map<string, MigrationRunner>();
   readonly #watchers = new Map<string, Set<Watcher>>();
+  readonly #watchersOfAll = new Set<Watcher>();
 
   /** @param stopGuest carries out a stop that was latched during a migration */
   constructor(
@@ -205,6 +206,12 @@ export class Migrations {
     };
   }
 
+  /** The same for every migration there is and will be. */
+  watchAll(watcher: Watcher): () => void {
+    this.#watchersOfAll.add(watcher);
+    return () => this.#watchersOfAll.delete(watcher);
+  }
+
   // -------------------------------------------------------------------------- what agents say
 
   async hello(
@@ -339,6 +346,7 @@ export class Migrations {
 
   #changed(view: Migration): void {
     for (const watcher of this.#watchers.get(view.id) ?? []) watcher(view);
+    for (const watcher of this.#watchersOfAll) watcher(view);
   }
 
   /** Settled, or past the point of no return. */

@@ -1,0 +1,85 @@
+/**
+ * What each route with an object for an answer does: one function a row of the route table.
+ *
+ *   server.ts --checked request--> [handlers] --> commands, migrations, agents --> answer
+ *
+ * Nothing here decides anything. A row without a function, or a function whose answer is not what its
+ * row says, does not compile.
+ */
+import { PROTOCOL_VERSION } from '@godwit/protocol';
+import type { Answer, Asked, ObjectRouteId } from '@godwit/protocol/http-api';
+import type { CommandParts, GuestCommands } from '../guest-commands.ts';
+
+/** How long a cancel waits to hear how it ended. */
+const CANCEL_DEADLINE_MS = 10_000;
+
+export const VERSION = '0.1.0';
+
+export interface ApiParts extends CommandParts {
+  readonly commands: GuestCommands;
+  /** Ends all agents, then this process. */
+  shutdown(): Promise<void>;
+}
+
+export type Handlers = {
+  readonly [Id in ObjectRouteId]: (asked: Asked<Id>) => Promise<Answer<Id>>;
+};
+
+export function makeHandlers(parts: ApiParts): Handlers {
+  const { agents, guests, migrations, views, commands, records } = parts;
+  return {
+    status: async () => ({
+      version: VERSION,
+      protocol: PROTOCOL_VERSION,
+      term: records.store.term,
+      storeId: records.store.id,
+      storeRev: records.store.revision,
+      hosts: records.hosts.size,
+      guests: records.guests.size,
+      openMigrations: migrations.openCount,
+      uptimeS: process.uptime(),
+      pid: process.pid,
+    }),
+    shutdown: async () => {
+      await parts.shutdown();
+      return {};
+    },
+
+    hosts: async () => agents.hosts(),
+    host: async ({ params }) => agents.host(params.host),
+    fenceHost: async ({ params, body }) => {
+      const lostNow = () =>
+        records.guests
+          .values()
+          .filter((guest) => guest.state === 'lost')
+          .map((guest) => guest.spec.name);
+      const before = new Set(lostNow());
+      await agents.fence(params.host, body.discardTarget);
+      await migrations.quiet();
+      return { lost: lostNow().filter((name) => !before.has(name)) };
+    },
+
+    guests: async () => records.guests.values().map((guest) => views.guest(guest)),
+    guest: async ({ params }) => views.detail(guests.known(params.guest)),
+    createGuest: async ({ body }) => commands.create(body),
+    stopGuest: async ({ params }) => commands.stop(params.guest),
+    removeGuest: async ({ params }) => {
+      await commands.remove(params.guest);
+      return {};
+    },
+    discardGuest: async ({ params, body }) => {
+      await commands.discard(params.guest, body.host);
+      return {};
+    },
+    auditGuest: async ({ params }) => commands.audit(params.guest),
+    setRate: async ({ params, body }) =>
+      commands.setRate(params.guest, body.rateMiBps ?? undefined),
+    console: async ({ params }) => commands.consoleAddress(params.guest),
+
+    migrations: async ({ query }) =>
+      migrations.list({ guest: query.guest, isOpen: query.open === 'true' }),
+    migration: async ({ params }) => migrations.view(params.id),
+    migrate: async ({ body }) => migrations.start(body),
+    cancelMigration: async ({ params }) => migrations.cancel(params.id, CANCEL_DEADLINE_MS),
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * What the coordinator's HTTP API gives.
+ *
+ *   guest-views.ts, agents.ts, migrations/ --these objects--> API, event stream --> people, consoles
+ *
+ * The schemas are strict here, so that a test notices a field that is in an answer and not in this
+ * file. For a client the OpenAPI document says the opposite: more fields may come, ignore them.
+ * Units stand in the names; `...AtMs` is Unix time in milliseconds.
+ */
+import { z } from 'zod';
+import { downtimeSteps, guestReport, guestSpec, roundReport } from '../messages.ts';
+import { fromField, fromFields } from './from-table.ts';
+
+const count = z.int().min(0);
+const bytes = z.int().min(0);
+const atMs = z.int();
+const text = z.string();
+const kind = z.enum(['machine', 'workload']);
+const side = z.enum(['source', 'target']);
+
+export const status = z.strictObject({
+  version: text,
+  protocol: count.describe('Version of the wire between agents.'),
+  term: count.describe('Number of this start of the coordinator; rises with each.'),
+  storeId: text,
+  storeRev: count,
+  hosts: count,
+  guests: count,
+  openMigrations: count,
+  uptimeS: z.number(),
+  pid: count,
+});
+export type Status = z.infer<typeof status>;
+
+export const host = z.strictObject({
+  name: text,
+  state: z
+    .enum(['connected', 'unreachable', 'dead', 'fenced'])
+    .describe('unreachable: silent for 5 s; dead: its end is proved; fenced: a person said so.'),
+  address: text.describe('HOST:PORT by which the other agents reach it.'),
+  incarnation: text.describe('One life of the agent process.'),
+  pid: count,
+  cores: count,
+  memoryBytes: bytes.describe('For guests.'),
+  freeBytes: bytes,
+  rssBytes: bytes.describe('Resident memory of the agent process.'),
+  poolBytes: bytes.describe('Of it: kept for the next guest.'),
+  descriptors: count,
+  guests: count,
+  lastHeardAtMs: atMs,
+  supervised: z.boolean().describe('Its supervisor is connected and would prove its end.'),
+});
+export type Host = z.infer<typeof host>;
+
+export const guestState = z
+  .enum(['creating', 'running', 'stopped', 'ended', 'migrating', 'doubt', 'unreachable', 'lost'])
+  .describe(
+    'unreachable: its host is silent for 5 s; doubt: stopped, and only an answer says where it runs.',
+  );
+export type GuestState = z.infer<typeof guestState>;
+
+const guestFields = {
+  name: text,
+  kind,
+  host: text.describe('Its owner.'),
+  state: guestState,
+  epoch: count.describe('Fencing number; rises with every change of owner.'),
+  memoryBytes: bytes,
+  harts: count,
+  clock: z.enum(['host', 'instructions']),
+  image: text.exactOptional(),
+  dirtyBytesPerS: z.number(),
+  workingSetBytes: bytes,
+  instructions: count,
+  writes: count.describe('Workload: writes done, as last heard.'),
+  witnessWrites: count.describe('Workload: the highest count ever heard.'),
+  createdAtMs: atMs,
+  migration: text.exactOptional().describe('Its open migration.'),
+  end: z.strictObject({ why: text, code: count }).exactOptional(),
+  digest: text.exactOptional(),
+  evidence: text
+    .exactOptional()
+    .describe('For lost and unreachable: what proves it, or since when it is silent.'),
+};
+export const guest = z.strictObject(guestFields);
+export type Guest = z.infer<typeof guest>;
+
+export const guestDetail = z.strictObject({
+  ...guestFields,
+  spec: fromField(guestSpec),
+  holders: z
+    .array(
+      z.strictObject({
+        host: text,
+        incarnation: text,
+        reachable: z.boolean(),
+        silentMs: count,
+        report: fromField(guestReport).exactOptional(),
+        says: text,
+      }),
+    )
+    .describe('Who holds what, as each side says itself.'),
+  verdict: z.strictObject({ epoch: count, owner: z.enum(['source', 'target', 'none']) }),
+  resolve: z.array(text).exactOptional().describe('Sentences and commands that resolve a doubt.'),
+});
+export type GuestDetail = z.infer<typeof guestDetail>;
+
+export const auditResult = z.strictObject({
+  guest: text,
+  ok: z.boolean(),
+  pages: count,
+  wrong: count,
+  writes: count,
+  witnessWrites: count,
+  durationMs: z.number(),
+  why: text.exactOptional(),
+});
+export type AuditResult = z.infer<typeof auditResult>;
+
+export const consoleAddress = z.strictObject({
+  guest: text,
+  host: text,
+  url: text.describe("WebSocket of the owner's agent."),
+  epoch: count,
+});
+export type ConsoleAddress = z.infer<typeof consoleAddress>;
+
+export const lostGuests = z.strictObject({ lost: z.array(text) });
+export const nothing = z.strictObject({});
+
+export const migrationState = z.enum([
+  'granting',
+  'rounds',
+  'switchover',
+  'postcopy',
+  'doubt',
+  'completed',
+  'failed',
+  'cancelled',
+  'lost',
+]);
+export type MigrationState = z.infer<typeof migrationState>;
+
+const progress = z.strictObject({
+  round: count,
+  pagesSent: count,
+  pagesTotal: count,
+  bytes,
+  bytesPerS: z.number(),
+  faults: count,
+  remainingPages: count,
+  etaMs: z
+    .number()
+    .exactOptional()
+    .describe('Never grows; absent until there is something to say.'),
+  etaRangeMs: z.tuple([z.number(), z.number()]).exactOptional(),
+  percent: z.number(),
+});
+
+const result = z.strictObject({
+  rounds: count,
+  pages: count,
+  zeroPages: count,
+  bytes,
+  copiedBytes: bytes.describe('Of the bytes: copied in user space on their way.'),
+  gbps: z.number().describe('Gigabytes a second while pages were sent.'),
+  totalMs: z.number().describe("From the request to the source freed, by the coordinator's clock."),
+  transferMs: z.number(),
+  reservedMs: z.number().describe("Reserving and touching the target's memory."),
+  downtimeMs: z
+    .number()
+    .describe('From the last instruction at the source to the first at the target.'),
+  steps: fromField(downtimeSteps).describe('The downtime, split; milliseconds.'),
+  clockOffsetMs: z
+    .number()
+    .describe("The target's monotonic clock minus the source's, as measured."),
+  verifyMs: z.number(),
+  verified: z.boolean(),
+  faults: count,
+  faultP50Us: z.number(),
+  faultP99Us: z.number(),
+  longestStallMs: z.number(),
+});
+
+export const migration = z.strictObject({
+  id: text,
+  guest: text,
+  kind,
+  source: text,
+  target: text,
+  mode: z.enum(['precopy', 'postcopy', 'hybrid']),
+  state: migrationState,
+  epoch: count.describe(
+    'Before the move; the target runs it under epoch + 1, a source that keeps it under + 2.',
+  ),
+  channels: count,
+  maxBandwidthBytesPerS: z.number(),
+  maxDowntimeMs: z.number(),
+  throttle: z.boolean(),
+  verify: z.boolean(),
+  memoryBytes: bytes,
+  startedAtMs: atMs,
+  endedAtMs: atMs.exactOptional(),
+  sourcePhase: text,
+  targetPhase: text,
+  rounds: z.array(fromFields(roundReport)),
+  decisions: z.array(z.strictObject({ round: count, action: text, reason: text, atMs })),
+  phases: z.array(
+    z.strictObject({
+      role: side,
+      phase: text,
+      atMs: z.number().describe("By that end's own clock."),
+      note: text,
+    }),
+  ),
+  progress: progress.exactOptional(),
+  prediction: z.strictObject({ totalMs: z.number(), downtimeMs: z.number() }).exactOptional(),
+  result: result.exactOptional(),
+  error: z.strictObject({ code: text, message: text, hint: text.exactOptional() }).exactOptional(),
+});
+export type Migration = z.infer<typeof migration>;
+
+export const errorBody = z.strictObject({
+  error: z.strictObject({
+    code: text.describe('Stable; the table is in PROTOCOL.md.'),
+    message: text.describe('One line, `what: why`.'),
+    hint: text.exactOptional().describe('What to do next.'),
+    detail: z.unknown().describe('The facts of the message, by code.'),
+    exit: z.int().describe('Exit code of the command line.'),
+  }),
+});
+export type ErrorBody = z.infer<typeof errorBody>;
