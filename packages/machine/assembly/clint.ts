@@ -5,12 +5,12 @@
  *   0x4000 + 8 x hart   mtimecmp   timer interrupt while mtime >= mtimecmp
  *   0xbff8              mtime
  *
- * Interrupts are levels computed from this state when a hart looks, never events that could be lost or
- * doubled over a move.
+ * Interrupts are levels computed from this state when a hart looks (interrupts.ts), never events that
+ * could be lost or doubled over a move.
  */
 import { guestTicks, setGuestTicks } from './clock';
 import { core } from './core';
-import { CLINT_MSIP, CLINT_MTIMECMP, CONSOLE_IN_TAKEN, CONSOLE_IN_WRITTEN } from './machine-map.ts';
+import { CLINT_MSIP, CLINT_MTIMECMP } from './machine-map.ts';
 import { CONTROL_HARTS, HART_SIZE, HART_WAKE, HARTS } from './memory-map.ts';
 import { ring } from './park';
 
@@ -19,23 +19,10 @@ export const MIP_MTIP: u64 = 1 << 7;
 
 const MTIMECMP_AT: u64 = 0x4000;
 const MTIME_AT: u64 = 0xbff8;
-/** mtimecmp of a hart that waits for no timer. */
-export const NEVER: u64 = u64.MAX_VALUE;
 
-export function timerCompare(): u64 {
+/** mtimecmp of this hart; interrupts.ts compares it with the time. */
+export function machineTimer(): u64 {
   return atomic.load<u64>(CLINT_MTIMECMP + <usize>core.number * 8);
-}
-
-/** mip of this hart. */
-export function pendingInterrupts(): u64 {
-  const software = atomic.load<u64>(CLINT_MSIP + <usize>core.number * 8) ? MIP_MSIP : 0;
-  const compare = timerCompare();
-  return compare != NEVER && guestTicks() >= compare ? software | MIP_MTIP : software;
-}
-
-/** Console input ends a WFI too (which the manual allows): without a PLIC it cannot interrupt. */
-export function inputWaits(): bool {
-  return atomic.load<u64>(CONSOLE_IN_WRITTEN) != atomic.load<u64>(CONSOLE_IN_TAKEN);
 }
 
 /** Place in DEVICES of the 64-bit register the offset lies in, or 0: no register, or mtime. */

@@ -7,13 +7,13 @@
  * value only (WARL) keep it whatever is written.
  */
 import { guestTicks } from './clock';
-import { pendingInterrupts } from './clint';
 import { core, DONE_LOOK_UP, field, raise, retired, setField } from './core';
 import {
   HART_MCAUSE, HART_MCYCLE_OFFSET, HART_MEPC, HART_MIE, HART_MINSTRET_OFFSET, HART_MSCRATCH,
   HART_MSTATUS, HART_MTVAL, HART_MTVEC, HART_X,
 } from './machine-map.ts';
 import { funct3, rdAt, rs1At } from './decode';
+import { pendingInterrupts } from './interrupts';
 import { ILLEGAL_INSTRUCTION, MSTATUS_MIE, MSTATUS_MPIE, MSTATUS_MPP } from './trap';
 
 const MSTATUS: u32 = 0x300;

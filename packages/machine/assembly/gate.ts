@@ -21,6 +21,11 @@ function isPresent(page: u32): bool {
   return ((word >> ((page & 15) << 1)) & 3) == PAGE_PRESENT;
 }
 
+/** Whether the page may be used at once. */
+export function isHere(page: u32): bool {
+  return !atomic.load<u32>(CONTROL_GATED) || isPresent(page);
+}
+
 /** Puts the page in the fault slot and waits until it is present or the guest must stop. */
 function waitFor(page: u32): void {
   const slot = core.block;
@@ -54,8 +59,7 @@ function noteStall(us: u64): void {
 
 /** True: the page may be used. False: it was waited for, and the outcome is RETRY. */
 export function admit(page: u32): bool {
-  if (!atomic.load<u32>(CONTROL_GATED)) return true;
-  if (isPresent(page)) return true;
+  if (isHere(page)) return true;
   waitFor(page);
   core.outcome = RETRY;
   return false;

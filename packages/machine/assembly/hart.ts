@@ -10,21 +10,24 @@
  * the very instruction where the timer fires or the count is reached.
  */
 import { countsInstructions, guestTicks, skipTo, thaw } from './clock';
-import { MIP_MTIP, NEVER, timerCompare } from './clint';
 import { core, field, select, setField, TRAPPED } from './core';
 import { execute } from './execute';
 import { prepareExpansions } from './expand';
+import { NEVER, nextChange, nextWake } from './interrupts';
 import {
-  EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI, HART_LAST_TRAP, HART_MIE,
-  HART_TICKS_SKIPPED, HART_WFI, INSTRUCTIONS_PER_TICK, NANOSECONDS_PER_TICK,
+  EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_OUTPUT, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI, HART_LAST_TRAP,
+  HART_TICKS_SKIPPED, HART_WFI, HSM_STATE, HSM_STOPPED, INSTRUCTIONS_PER_TICK, NANOSECONDS_PER_TICK,
 } from './machine-map.ts';
 import {
   CONTROL_END, CONTROL_HARTS, CONTROL_RUN, CONTROL_STOP_AT, CONTROL_THROTTLE, END_NONE,
   END_STOP_AT, HART_INSTRUCTIONS, HART_SIZE, HARTS, RUN_GO,
 } from './memory-map.ts';
 import { now, obeyFlush, park, sleep, start, stop, unpark, wakeWord } from './park';
+import { isHartStarted, obeyFences } from './sbi';
 import { endGuest } from './syscon';
 import { endWait, takeException, takeInterrupt } from './trap';
+import { outputWaits } from './uart';
+import { serveInput } from './virtio';
 
 /** A stop or a flush waits at most this many instructions for a busy hart: about 0.2 ms. */
 const SLICE_MAX: u64 = 32768;
@@ -65,39 +68,48 @@ function throttle(): void {
   throttleSince = now();
 }
 
-/** Whether this hart waits for its timer, and the timer is set. */
-function timerArmed(): bool {
-  return (field(HART_MIE) & MIP_MTIP) != 0 && timerCompare() != NEVER;
+/** How long until a timer ends the wait, ns; IDLE_LIMIT_NS when it is further away or off. */
+function untilWakeNs(): i64 {
+  const next = nextWake();
+  const at = guestTicks();
+  if (next <= at) return 0;
+  const limit = <u64>IDLE_LIMIT_NS / NANOSECONDS_PER_TICK;
+  return <i64>(min<u64>(next - at, limit) * NANOSECONDS_PER_TICK);
 }
 
-/** How long until the timer fires, ns; IDLE_LIMIT_NS when it is further away or off. */
-function untilTimerNs(): i64 {
-  if (!timerArmed()) return IDLE_LIMIT_NS;
-  const ticks = timerCompare() - guestTicks();
-  const limit = <u64>IDLE_LIMIT_NS / NANOSECONDS_PER_TICK;
-  return <i64>(min<u64>(ticks, limit) * NANOSECONDS_PER_TICK);
+@inline function isSwitchedOff(hart: i32): bool {
+  return atomic.load<u64>(HSM_STATE + <usize>hart * 8) == HSM_STOPPED;
 }
 
 /** One wait of a hart in WFI. The wake word is read before the last look, so no wake is missed. */
 function waitForInterrupt(): void {
   park();
   const seen = wakeWord();
-  if (goes() && !endWait()) sleep(seen, untilTimerNs());
+  if (goes() && !endWait()) sleep(seen, untilWakeNs());
   unpark();
 }
 
-/** Instructions until mtime reaches mtimecmp, CLOCK_INSTRUCTIONS only. The timer is not pending. */
-function untilTimer(): u64 {
-  const compare = timerCompare();
-  if (!countsInstructions() || compare == NEVER) return SLICE_MAX;
-  const ticks = compare - field(HART_TICKS_SKIPPED);
-  if (guestTicks() >= compare || ticks > u64.MAX_VALUE / INSTRUCTIONS_PER_TICK) return SLICE_MAX;
+/** One wait of a hart that SBI has stopped, or not started yet. */
+function waitForStart(): void {
+  park();
+  const seen = wakeWord();
+  if (goes() && isSwitchedOff(core.number)) sleep(seen, IDLE_LIMIT_NS);
+  unpark();
+}
+
+/** Instructions until a timer changes an interrupt input, CLOCK_INSTRUCTIONS only. */
+function untilChange(): u64 {
+  if (!countsInstructions()) return SLICE_MAX;
+  const next = nextChange();
+  if (next == NEVER) return SLICE_MAX;
+  const ticks = next - field(HART_TICKS_SKIPPED);
+  if (ticks > u64.MAX_VALUE / INSTRUCTIONS_PER_TICK) return SLICE_MAX;
   return ticks * INSTRUCTIONS_PER_TICK - field(HART_INSTRUCTIONS);
 }
 
 /** Executes up to `limit` instructions and takes the exception that ends them, if one does. */
 function slice(limit: u64): void {
-  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilTimer());
+  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilChange());
   const retired = execute(count);
   atomic.store<u64>(core.block + HART_INSTRUCTIONS, field(HART_INSTRUCTIONS) + retired);
   if (core.outcome == TRAPPED) takeException();
@@ -106,8 +118,9 @@ function slice(limit: u64): void {
 /** Sleeps, skips ahead or gives up waiting. 0: look again. */
 function idle(waits: bool): i32 {
   if (endWait()) return 0;
-  if (countsInstructions() && timerArmed()) {
-    skipTo(timerCompare());
+  const next = countsInstructions() ? nextWake() : NEVER;
+  if (next != NEVER) {
+    skipTo(next);
     return 0;
   }
   if (!waits) return EXIT_WFI;
@@ -115,12 +128,12 @@ function idle(waits: bool): i32 {
   return 0;
 }
 
-/** The last hart to reach its stop ends the guest. */
+/** The last hart to reach its stop ends the guest; those that SBI has stopped are not waited for. */
 function atStop(stopAt: u64): i32 {
-  const harts = atomic.load<u32>(CONTROL_HARTS);
-  for (let hart: u32 = 0; hart < harts; hart++) {
+  const harts = <i32>atomic.load<u32>(CONTROL_HARTS);
+  for (let hart = 0; hart < harts; hart++) {
     const block = HARTS + <usize>hart * HART_SIZE;
-    if (atomic.load<u64>(block + HART_INSTRUCTIONS) < stopAt) return EXIT_STOP_AT;
+    if (!isSwitchedOff(hart) && atomic.load<u64>(block + HART_INSTRUCTIONS) < stopAt) return EXIT_STOP_AT;
   }
   endGuest(END_STOP_AT, 0);
   return EXIT_STOP_AT;
@@ -132,6 +145,14 @@ function loop(end: u64, waits: bool): i32 {
     if (atomic.load<u32>(CONTROL_RUN) != RUN_GO) return EXIT_STOPPED;
     obeyFlush();
     throttle();
+    obeyFences();
+    if (!waits && outputWaits()) return EXIT_OUTPUT;
+    if (!isHartStarted()) {
+      if (!waits) return EXIT_WFI;
+      waitForStart();
+      continue;
+    }
+    serveInput();
     const done = field(HART_INSTRUCTIONS);
     const stopAt = atomic.load<u64>(CONTROL_STOP_AT);
     if (done >= stopAt) return atStop(stopAt);
@@ -148,7 +169,7 @@ function loop(end: u64, waits: bool): i32 {
 
 /**
  * Runs a hart until something ends it; returns an EXIT_* reason. `waits` false: come back with EXIT_WFI
- * rather than sleep in WFI.
+ * rather than sleep in WFI, and with EXIT_OUTPUT before the console overwrites what was not read.
  */
 export function run(hart: i32, maxInstructions: u64, waits: bool): i32 {
   if (<u32>hart >= atomic.load<u32>(CONTROL_HARTS)) return EXIT_BUSY;

@@ -15,10 +15,9 @@
  * tohost never has a write entry; a call whose memory is not here yet is a store to be executed again.
  */
 import { core, DONE_LOOK_UP } from './core';
-import { markFill } from './dirty';
-import { admit } from './gate';
+import { reachOrWait } from './dma';
 import { DEVICES_FROMHOST, DEVICES_TOHOST, RAM_BASE } from './machine-map.ts';
-import { END_TOHOST, PAGE_SHIFT, RAM } from './memory-map.ts';
+import { END_TOHOST, RAM } from './memory-map.ts';
 import { endGuest } from './syscon';
 import { print } from './uart';
 
@@ -33,29 +32,17 @@ const CALL_BYTES: u64 = 32;
 /** Longest write served at once; a longer one is cut, as write() may. */
 const WRITE_MAX: u64 = 4096;
 
-/** Place of a range of RAM whose pages are all here; 0: not RAM, or one was waited for (outcome). */
-function usable(physical: u64, bytes: u64, writes: bool): usize {
-  const offset = physical - RAM_BASE;
-  if (offset >= core.ramBytes || bytes > core.ramBytes - offset) return 0;
-  const last = <u32>((offset + bytes - 1) >> PAGE_SHIFT);
-  for (let page = <u32>(offset >> PAGE_SHIFT); page <= last; page++) {
-    if (!admit(page)) return 0;
-    if (writes) markFill(page);
-  }
-  return RAM + <usize>offset;
-}
-
 /** Whether the answer can be written now; false: its page was waited for. */
 function answerable(): bool {
   const fromhost = atomic.load<u64>(DEVICES_FROMHOST);
-  if (fromhost) usable(fromhost, 8, true);
+  if (fromhost) reachOrWait(fromhost, 8, true);
   return !core.outcome;
 }
 
 /** Clears tohost and answers in fromhost. */
 function acknowledge(answer: u64): void {
   const fromhost = atomic.load<u64>(DEVICES_FROMHOST);
-  const place = fromhost ? usable(fromhost, 8, true) : 0;
+  const place = fromhost ? reachOrWait(fromhost, 8, true) : 0;
   if (core.outcome) return;
   store<u64>(RAM + <usize>(atomic.load<u64>(DEVICES_TOHOST) - RAM_BASE), 0);
   if (place) store<u64>(place, answer);
@@ -63,7 +50,7 @@ function acknowledge(answer: u64): void {
 
 function writeCall(buffer: u64, length: u64): u64 {
   const bytes = min<u64>(length, WRITE_MAX);
-  const from = bytes ? usable(buffer, bytes, false) : 0;
+  const from = bytes ? reachOrWait(buffer, bytes, false) : 0;
   if (core.outcome) return 0;
   if (!from) return bytes ? EFAULT : 0;
   // fromhost's page is asked for before the first byte goes out: an output is never made twice.
@@ -73,7 +60,7 @@ function writeCall(buffer: u64, length: u64): u64 {
 }
 
 function proxyCall(address: u64): void {
-  const call = usable(address, CALL_BYTES, true);
+  const call = reachOrWait(address, CALL_BYTES, true);
   if (core.outcome) return;
   if (!call) {
     acknowledge(1);

@@ -38,6 +38,9 @@ export const HART_TICKS_SKIPPED = HART_MCYCLE_OFFSET + 8;
 /** Derived, not moved: HART_INSTRUCTIONS + 1 at the last synchronous trap, to see a trap loop. */
 export const HART_LAST_TRAP = HART_TICKS_SKIPPED + 8;
 
+/** Room for what a device works out while it is served, far from every field; means nothing afterwards. */
+export const HART_SCRATCH = 32768;
+
 export const NO_RESERVATION = -1;
 export const PRIVILEGE_M = 3;
 /** mstatus after reset: MPP can hold machine mode only. */
@@ -56,10 +59,16 @@ export const DEVICES_TOHOST = DEVICES + 24;
 export const DEVICES_FROMHOST = DEVICES + 32;
 /** The last value written to the syscon. */
 export const DEVICES_SYSCON = DEVICES + 40;
+/** 1 = started in supervisor mode: no firmware, the machine itself answers SBI calls (sbi.ts). */
+export const DEVICES_SUPERVISOR = DEVICES + 48;
+/** The device that console input goes to: CONSOLE_AT_UART or CONSOLE_AT_VIRTIO. */
+export const DEVICES_CONSOLE = DEVICES + 56;
 
 /** CLINT: software interrupt (0 or 1) and timer compare of each hart. */
 export const CLINT_MSIP = DEVICES + 64;
 export const CLINT_MTIMECMP = CLINT_MSIP + 64;
+/** Supervisor software interrupt (0 or 1) of each hart: sip.SSIP. */
+export const DEVICES_SSIP = CLINT_MTIMECMP + 64;
 
 /** UART: its registers, one byte of meaning each. */
 export const UART_IER = DEVICES + 256;
@@ -72,6 +81,17 @@ export const UART_DIVISOR = UART_SCR + 8;
 /** 1 = the "transmitter empty" interrupt is pending; always ready, so it is raised by a write to IER. */
 export const UART_THRE_PENDING = UART_DIVISOR + 8;
 
+/** Real-time clock: what the guest added to it and its alarm, in ns; the alarm's two bits; see rtc.ts. */
+export const RTC_OFFSET = DEVICES + 384;
+export const RTC_ALARM = RTC_OFFSET + 8;
+export const RTC_ARMED = RTC_ALARM + 8;
+export const RTC_PENDING = RTC_ARMED + 8;
+export const RTC_ENABLED = RTC_PENDING + 8;
+/** High halves that go with the low half that is read next, and that was written last. */
+export const RTC_HIGH_READ = RTC_ENABLED + 8;
+export const RTC_HIGH_WRITTEN = RTC_HIGH_READ + 8;
+export const RTC_ALARM_HIGH = RTC_HIGH_WRITTEN + 8;
+
 /** Console output: bytes ever written by the guest, and of those acknowledged by the reader. */
 export const CONSOLE_OUT_WRITTEN = DEVICES + 512;
 export const CONSOLE_OUT_ACKED = CONSOLE_OUT_WRITTEN + 8;
@@ -81,10 +101,66 @@ export const CONSOLE_IN_TAKEN = CONSOLE_IN_WRITTEN + 8;
 /** 1 = somebody waits on CONTROL_BELL_DEVICE for output (32 bits). */
 export const CONSOLE_LISTENED = CONSOLE_IN_TAKEN + 8;
 
+/** Entropy device: 256-bit key of its stream and the number of blocks taken from it. */
+export const ENTROPY_KEY = DEVICES + 640;
+export const ENTROPY_BLOCKS = ENTROPY_KEY + 32;
+
+/** SBI: timer compare, state (HSM_*), start address and argument of each hart. */
+export const SBI_TIMECMP = DEVICES + 1024;
+export const HSM_STATE = SBI_TIMECMP + 64;
+export const HSM_ADDRESS = HSM_STATE + 64;
+export const HSM_ARGUMENT = HSM_ADDRESS + 64;
+/** Derived, not moved: remote fences ever asked of each hart, and those it has done (32 bits). */
+export const FENCES_ASKED = HSM_ARGUMENT + 64;
+export const FENCES_DONE = FENCES_ASKED + 64;
+
+/** PLIC: priority of each source; enabled sources and threshold of each context; sources in service. */
+export const PLIC_PRIORITY = DEVICES + 2048;
+export const PLIC_ENABLE = PLIC_PRIORITY + 256;
+export const PLIC_THRESHOLD = PLIC_ENABLE + 128;
+export const PLIC_CLAIMED = PLIC_THRESHOLD + 128;
+
+/** Virtio: one block a device, its own fields first, then its queues. */
+export const VIRTIO_DEVICES = DEVICES + 4096;
+export const VIRTIO_DEVICE_SIZE = 512;
+export const VIRTIO_STATUS = 0;
+export const VIRTIO_DEVICE_FEATURES_SEL = 8;
+export const VIRTIO_DRIVER_FEATURES_SEL = 16;
+export const VIRTIO_DRIVER_FEATURES = 24;
+export const VIRTIO_QUEUE_SEL = 32;
+export const VIRTIO_INTERRUPT_STATUS = 40;
+export const VIRTIO_QUEUES = 64;
+export const VIRTIO_QUEUE_SIZE = 64;
+/** Offsets in a queue: its length, 1 = live, the three areas' physical addresses, heads taken. */
+export const QUEUE_NUM = 0;
+export const QUEUE_READY = 8;
+export const QUEUE_DESC = 16;
+export const QUEUE_DRIVER = 24;
+export const QUEUE_DEVICE = 32;
+/** Buffers taken from the available ring and, each in its turn, put into the used ring. */
+export const QUEUE_TAKEN = 40;
+
 /** Both rings: byte n of a stream is at n % CONSOLE_RING_SIZE. */
 export const CONSOLE_RING_SIZE = 65536;
 export const CONSOLE_OUT = DEVICES + 65536;
 export const CONSOLE_IN = CONSOLE_OUT + CONSOLE_RING_SIZE;
+
+export const CONSOLE_AT_UART = 0;
+export const CONSOLE_AT_VIRTIO = 1;
+
+/** Values of HSM_STATE: those of SBI's hart_get_status. */
+export const HSM_STARTED = 0;
+export const HSM_STOPPED = 1;
+export const HSM_START_PENDING = 2;
+
+/** Virtio devices by their place on the bus. */
+export const VIRTIO_CONSOLE = 0;
+export const VIRTIO_ENTROPY = 1;
+export const VIRTIO_COUNT = 2;
+/** Queues of the device that has most. */
+export const VIRTIO_QUEUES_MAX = 2;
+/** Longest queue a driver may choose. */
+export const QUEUE_NUM_MAX = 64;
 
 export const CLOCK_RUNS = 0;
 export const CLOCK_FROZEN = 1;
@@ -104,16 +180,34 @@ export const EXPANSIONS_READY = EXPANSIONS + 65536 * 4;
 
 export const SYSCON_BASE = 0x100000;
 export const SYSCON_SIZE = 0x1000;
+export const RTC_BASE = 0x101000;
+export const RTC_SIZE = 0x1000;
 export const CLINT_BASE = 0x2000000;
 export const CLINT_SIZE = 0x10000;
+export const PLIC_BASE = 0xc000000;
+export const PLIC_SIZE = 0x600000;
 export const UART_BASE = 0x10000000;
 export const UART_SIZE = 0x100;
+/** Virtio device n at VIRTIO_BASE + n * VIRTIO_SIZE. */
+export const VIRTIO_BASE = 0x10001000;
+export const VIRTIO_SIZE = 0x1000;
 export const RAM_BASE = 0x80000000;
+
+// Interrupt sources of the PLIC; 0 is none.
+
+/** Of virtio device n: this + n. */
+export const IRQ_VIRTIO = 1;
+export const IRQ_UART = 10;
+export const IRQ_RTC = 11;
+/** Highest source number: one 32-bit word of sources. */
+export const IRQ_MAX = 31;
 
 /** Guest time: 10 MHz. */
 export const NANOSECONDS_PER_TICK = 100;
 /** CLOCK_INSTRUCTIONS: a nominal 100 MIPS. */
 export const INSTRUCTIONS_PER_TICK = 10;
+/** CLOCK_INSTRUCTIONS: what the real-time clock shows at guest time 0, in s since 1970 (1 January 2025). */
+export const RTC_EPOCH_S = 1735689600;
 
 // ------------------------------------------------------------------------- why run() returned
 
@@ -129,3 +223,5 @@ export const EXIT_STOP_AT = 4;
 export const EXIT_WFI = 5;
 /** Another thread runs this hart. */
 export const EXIT_BUSY = 6;
+/** The caller listens to the console, does not want to wait, and half the output ring is unread. */
+export const EXIT_OUTPUT = 7;

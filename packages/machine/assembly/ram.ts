@@ -115,7 +115,8 @@ function storeDevice<T>(address: u64, physical: u64, value: u64): void {
     return;
   }
   writeDevice(device, physical, sizeof<T>(), value);
-  core.outcome = DONE_LOOK_UP; // it may have raised an interrupt or ended the guest
+  // It may have raised an interrupt or ended the guest; or it wants a page first, and RETRY stays.
+  if (core.outcome == DONE) core.outcome = DONE_LOOK_UP;
 }
 
 /** Place of one byte for writing, its page marked, or NO_PLACE with an outcome. */

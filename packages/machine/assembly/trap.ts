@@ -5,7 +5,7 @@
  *
  * Machine mode only for now: mstatus.MPP can hold nothing but M, nothing is delegated.
  */
-import { inputWaits, pendingInterrupts } from './clint';
+import { isSupervised, pendingInterrupts } from './interrupts';
 import { core, field, setField } from './core';
 import {
   HART_LAST_TRAP, HART_MCAUSE, HART_MEPC, HART_MIE, HART_MSTATUS, HART_MTVAL, HART_MTVEC, HART_PC,
@@ -13,6 +13,7 @@ import {
 } from './machine-map.ts';
 import { END_CRASH, HART_INSTRUCTIONS } from './memory-map.ts';
 import { endGuest } from './syscon';
+import { inputWaits } from './uart';
 
 // Exception codes (table "Machine cause register values after trap").
 export const FETCH_ACCESS_FAULT: u64 = 1;
@@ -31,9 +32,10 @@ export const MSTATUS_MIE: u64 = 1 << 3;
 export const MSTATUS_MPIE: u64 = 1 << 7;
 export const MSTATUS_MPP: u64 = 3 << 11;
 
-/** Software interrupts come before timer interrupts (section "Machine Interrupt Registers"). */
-const BY_PRIORITY_SOFTWARE: u64 = 3;
-const BY_PRIORITY_TIMER: u64 = 7;
+/** External interrupts come first, then software, then timer (section "Machine Interrupt Registers"). */
+const EXTERNAL: u64 = 11;
+const SOFTWARE: u64 = 3;
+const TIMER: u64 = 7;
 
 /** Enters the handler: saves pc and MIE, stacks the privilege, jumps to mtvec. */
 function enter(cause: u64, value: u64): void {
@@ -72,7 +74,7 @@ export function takeInterrupt(): void {
   if (!(field(HART_MSTATUS) & MSTATUS_MIE)) return;
   const ready = pendingInterrupts() & field(HART_MIE);
   if (!ready) return;
-  const number = ready & (1 << BY_PRIORITY_SOFTWARE) ? BY_PRIORITY_SOFTWARE : BY_PRIORITY_TIMER;
+  const number = ready & (1 << EXTERNAL) ? EXTERNAL : ready & (1 << SOFTWARE) ? SOFTWARE : TIMER;
   enter(INTERRUPT | number, 0);
 }
 
@@ -84,9 +86,13 @@ export function mret(): u64 {
   return field(HART_MEPC);
 }
 
-/** Whether a hart in WFI may go on: an enabled interrupt is pending, or the console has input. */
+/**
+ * Whether a hart in WFI may go on: an enabled interrupt is pending. The console's input ends a wait too,
+ * as the manual allows, for programs that poll the UART; not under an operating system, which would
+ * never sleep while it lets input lie.
+ */
 export function endWait(): bool {
-  if (!(pendingInterrupts() & field(HART_MIE)) && !inputWaits()) return false;
+  if (!(pendingInterrupts() & field(HART_MIE)) && (isSupervised() || !inputWaits())) return false;
   setField(HART_WFI, 0);
   return true;
 }

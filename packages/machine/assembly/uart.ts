@@ -9,13 +9,16 @@
  *   the host  IN_WRITTEN, OUT_ACKED                one writer: the thread that owns the console
  *
  * The transmitter is always ready: when the ring is full the oldest bytes are overwritten, and a reader
- * sees by its offset what it missed. A guest is never slowed by a console nobody reads.
- * There is no interrupt controller yet, so the interrupt registers answer polls only.
+ * sees by its offset what it missed. A guest is never slowed by a console nobody reads. The receiver's
+ * FIFO is the input ring itself, so no byte is lost before the guest is ready for it, and clearing the
+ * FIFO clears nothing: those bytes have not arrived yet.
+ *
+ * Two interrupts, both levels: "received" while there is input, "transmitted" from a byte sent, or from
+ * being enabled, until IIR names it. Output of the virtio console and of SBI goes into the same stream.
  */
-import { inputWaits } from './clint';
 import {
-  CONSOLE_IN, CONSOLE_IN_TAKEN, CONSOLE_LISTENED, CONSOLE_OUT, CONSOLE_OUT_WRITTEN, CONSOLE_RING_SIZE,
-  UART_DIVISOR, UART_FCR, UART_IER, UART_LCR, UART_MCR, UART_SCR, UART_THRE_PENDING,
+  CONSOLE_AT_UART, CONSOLE_IN, CONSOLE_IN_TAKEN, CONSOLE_IN_WRITTEN, CONSOLE_LISTENED, CONSOLE_OUT,
+  CONSOLE_OUT_ACKED, CONSOLE_OUT_WRITTEN, CONSOLE_RING_SIZE, DEVICES_CONSOLE, UART_DIVISOR, UART_FCR, UART_IER, UART_LCR, UART_MCR, UART_SCR, UART_THRE_PENDING,
 } from './machine-map.ts';
 import { CONTROL_BELL_DEVICE } from './memory-map.ts';
 import { ring } from './park';
@@ -48,6 +51,16 @@ const MSR_CONNECTED: u64 = 0xb0;
 @inline function get(register: usize): u64 { return atomic.load<u64>(register); }
 @inline function set(register: usize, value: u64): void { atomic.store<u64>(register, value & 0xff); }
 
+/** Appends bytes to the output stream; for a caller that holds the devices' lock. */
+export function printLocked(from: usize, count: u32): void {
+  const offset = get(CONSOLE_OUT_WRITTEN);
+  for (let i: u32 = 0; i < count; i++) {
+    store<u8>(CONSOLE_OUT + <usize>((offset + i) % CONSOLE_RING_SIZE), load<u8>(from + i));
+  }
+  atomic.store<u64>(CONSOLE_OUT_WRITTEN, offset + count);
+  if (atomic.load<u32>(CONSOLE_LISTENED)) ring(CONTROL_BELL_DEVICE);
+}
+
 /** Appends a byte to the output stream. */
 export function print(byte: u8): void {
   lock();
@@ -58,11 +71,34 @@ export function print(byte: u8): void {
   if (atomic.load<u32>(CONSOLE_LISTENED)) ring(CONTROL_BELL_DEVICE);
 }
 
-/** Takes the next byte of the input stream; 0 when there is none. */
+/** Whether a reader who listens has half a ring still to read. */
+export function outputWaits(): bool {
+  return atomic.load<u32>(CONSOLE_LISTENED) != 0
+    && get(CONSOLE_OUT_WRITTEN) - get(CONSOLE_OUT_ACKED) > <u64>CONSOLE_RING_SIZE / 2;
+}
+
+/** Input nobody has taken yet, for whichever device the console is attached to. */
+export function inputWaits(): bool { return get(CONSOLE_IN_WRITTEN) != get(CONSOLE_IN_TAKEN); }
+
+/** Takes up to `count` bytes of the input stream; for a caller that holds the devices' lock. */
+export function takeLocked(into: usize, count: u32): u32 {
+  const offset = get(CONSOLE_IN_TAKEN);
+  const taken = <u32>min<u64>(get(CONSOLE_IN_WRITTEN) - offset, <u64>count);
+  for (let i: u32 = 0; i < taken; i++) {
+    store<u8>(into + i, load<u8>(CONSOLE_IN + <usize>((offset + i) % CONSOLE_RING_SIZE)));
+  }
+  atomic.store<u64>(CONSOLE_IN_TAKEN, offset + taken);
+  return taken;
+}
+
+/** Whether the UART itself has received something. */
+function received(): bool { return get(DEVICES_CONSOLE) == CONSOLE_AT_UART && inputWaits(); }
+
+/** Takes the next byte the UART has received; 0 when there is none. */
 function take(): u64 {
   lock();
   let byte: u64 = 0;
-  if (inputWaits()) {
+  if (received()) {
     const offset = get(CONSOLE_IN_TAKEN);
     byte = load<u8>(CONSOLE_IN + <usize>(offset % CONSOLE_RING_SIZE));
     atomic.store<u64>(CONSOLE_IN_TAKEN, offset + 1);
@@ -71,11 +107,18 @@ function take(): u64 {
   return byte;
 }
 
-/** Interrupt identification: what a poll of IIR finds, and the FIFO bits. Reading ends "transmitted". */
+/** The interrupt line. */
+export function uartInterrupts(): bool {
+  const enabled = get(UART_IER);
+  if (enabled & IER_TRANSMITTED && get(UART_THRE_PENDING)) return true;
+  return (enabled & IER_RECEIVED) != 0 && received();
+}
+
+/** Interrupt identification: the first cause, and the FIFO bits. Reading ends "transmitted". */
 function identify(): u64 {
   const fifo: u64 = get(UART_FCR) & FCR_ENABLE ? 0xc0 : 0;
   const enabled = get(UART_IER);
-  if (enabled & IER_RECEIVED && inputWaits()) return IIR_RECEIVED | fifo;
+  if (enabled & IER_RECEIVED && received()) return IIR_RECEIVED | fifo;
   if (!(enabled & IER_TRANSMITTED) || !get(UART_THRE_PENDING)) return IIR_NONE | fifo;
   set(UART_THRE_PENDING, 0);
   return IIR_TRANSMITTED | fifo;
@@ -96,7 +139,7 @@ export function readUart(offset: u64): u64 {
   if (offset == IIR_FCR) return identify();
   if (offset == LCR) return get(UART_LCR);
   if (offset == MCR) return get(UART_MCR);
-  if (offset == LSR) return LSR_TRANSMITTER_EMPTY | (inputWaits() ? LSR_DATA_READY : 0);
+  if (offset == LSR) return LSR_TRANSMITTER_EMPTY | (received() ? LSR_DATA_READY : 0);
   if (offset == MSR) return modemStatus();
   return offset == SCR ? get(UART_SCR) : 0;
 }
@@ -116,8 +159,9 @@ function writeLow(offset: u64, value: u64): void {
     const divisor = get(UART_DIVISOR) & ~(<u64>0xff << shift);
     atomic.store<u64>(UART_DIVISOR, divisor | value << shift);
   } else if (offset == IER) {
+    const raised = value & ~get(UART_IER);
     set(UART_IER, value & 0x0f);
-    set(UART_THRE_PENDING, value & IER_TRANSMITTED ? 1 : 0);
+    if (raised & IER_TRANSMITTED) set(UART_THRE_PENDING, 1);
   } else {
     print(<u8>value);
     set(UART_THRE_PENDING, 1);

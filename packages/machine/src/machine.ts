@@ -17,7 +17,7 @@ import { MachineError } from './errors.ts';
 import { GuestMemory } from './guest-memory.ts';
 
 /** Why `run` came back. */
-export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting';
+export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting' | 'output';
 
 const REASONS: { readonly [exit: number]: RunReason } = {
   [own.EXIT_STOPPED]: 'stopped',
@@ -25,6 +25,7 @@ const REASONS: { readonly [exit: number]: RunReason } = {
   [own.EXIT_END]: 'ended',
   [own.EXIT_STOP_AT]: 'stop-at',
   [own.EXIT_WFI]: 'waiting',
+  [own.EXIT_OUTPUT]: 'output',
 };
 
 /** More instructions than any run has. */
@@ -34,7 +35,8 @@ export interface MachineInstance {
   /**
    * Runs a hart on this thread until CONTROL_RUN forbids it ('stopped'), so many instructions are
    * retired ('budget'), the guest has ended ('ended') or CONTROL_STOP_AT is reached ('stop-at').
-   * With `waits` false a hart in WFI comes back at once ('waiting') instead of sleeping.
+   * With `waits` false a hart in WFI comes back at once ('waiting') instead of sleeping, and one whose
+   * console has a listener comes back ('output') when half its ring is unread.
    *
    * @throws MachineError hart.bad_transition: another thread runs this hart
    */
@@ -47,7 +49,11 @@ type WasmRun = (hart: number, maxInstructions: bigint, waits: number) => number;
 export function loadMachine(memory: WebAssembly.Memory): MachineInstance {
   const guest = GuestMemory.adopt(memory);
   const bytes = readFileSync(new URL('../build/machine.wasm', import.meta.url));
-  const env = { memory, now: () => process.hrtime.bigint() };
+  const env = {
+    memory,
+    now: () => process.hrtime.bigint(),
+    wallClock: () => BigInt(Date.now()) * 1_000_000n,
+  };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
   const wasmRun = instance.exports.run as WasmRun;
   return {
@@ -93,9 +99,23 @@ export function guestEnd(guest: GuestMemory): GuestEnd | undefined {
   return end && { end, code: guest.control(map.CONTROL_END_CODE) >>> 0 };
 }
 
+/** For a guest that starts in supervisor mode, the machine itself being its firmware. */
+export interface SupervisorStart {
+  /** a1 of hart 0; the other harts are stopped, for the program to start (SBI). */
+  readonly argument: bigint;
+}
+
+const ENTROPY_KEY_BYTES = 32;
+
 export interface ResetOptions {
   /** Physical address all harts start at, with a0 = hart number. */
   readonly entry: bigint;
+  /** @default machine mode, every hart started */
+  readonly supervisor?: SupervisorStart | undefined;
+  /** The device that console input goes to; output of both is one stream. @default 'uart' */
+  readonly console?: 'uart' | 'virtio' | undefined;
+  /** 32 bytes that the entropy device's output follows from. @default zeros */
+  readonly entropy?: Uint8Array | undefined;
   /** Physical addresses of the program's words, if it has them. */
   readonly tohost?: bigint | undefined;
   readonly fromhost?: bigint | undefined;
@@ -121,7 +141,12 @@ export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
     setWord(guest, block + own.HART_MSTATUS, BigInt(own.MSTATUS_RESET));
     setWord(guest, block + own.HART_RESERVED, BigInt(own.NO_RESERVATION));
     setWord(guest, own.CLINT_MTIMECMP + hart * 8, -1n);
+    setWord(guest, own.SBI_TIMECMP + hart * 8, -1n);
   }
+  if (options.supervisor) startSupervised(guest, options.supervisor);
+  bytes.set(options.entropy?.subarray(0, ENTROPY_KEY_BYTES) ?? [], own.ENTROPY_KEY);
+  const attached = options.console === 'virtio' ? own.CONSOLE_AT_VIRTIO : own.CONSOLE_AT_UART;
+  setWord(guest, own.DEVICES_CONSOLE, BigInt(attached));
   setWord(guest, own.DEVICES_TOHOST, options.tohost ?? 0n);
   setWord(guest, own.DEVICES_FROMHOST, options.fromhost ?? 0n);
   // The clock starts with the first hart.
@@ -130,6 +155,15 @@ export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
   guest.setControl(map.CONTROL_END, map.END_NONE);
   const byCount = options.clock === 'instructions';
   guest.setControl(map.CONTROL_CLOCK, byCount ? map.CLOCK_INSTRUCTIONS : map.CLOCK_HOST);
+}
+
+/** Privilege and delegation as firmware leaves them: everything a supervisor can handle goes to it. */
+function startSupervised(guest: GuestMemory, start: SupervisorStart): void {
+  setWord(guest, own.DEVICES_SUPERVISOR, 1n);
+  setWord(guest, map.HARTS + own.HART_X + 11 * 8, start.argument);
+  for (let hart = 1; hart < guest.harts; hart++) {
+    setWord(guest, own.HSM_STATE + hart * 8, BigInt(own.HSM_STOPPED));
+  }
 }
 
 function word(guest: GuestMemory, offset: number): bigint {
