@@ -99,6 +99,24 @@ export function loadElf(bytes: Uint8Array, guest: GuestMemory): LoadedElf {
   return { entry, tohost: symbols.get('tohost'), fromhost: symbols.get('fromhost') };
 }
 
+/**
+ * Physical addresses the program's segments span; end is past the last byte.
+ *
+ * @throws MachineError elf.truncated, elf.wrong_class
+ */
+export function elfExtent(bytes: Uint8Array): { readonly start: number; readonly end: number } {
+  const file = new Reader(bytes);
+  checkIdentity(file);
+  const segments = readSegments(file).map(({ address, memoryBytes }) => ({
+    start: Number(address),
+    end: Number(address) + memoryBytes,
+  }));
+  return {
+    start: Math.min(...segments.map(({ start }) => start)),
+    end: Math.max(...segments.map(({ end }) => end)),
+  };
+}
+
 function checkIdentity(file: Reader): void {
   const refuse = (reason: string) => new MachineError('elf.wrong_class', { reason });
   const magic = [0x7f, 0x45, 0x4c, 0x46];

@@ -24,6 +24,9 @@ interface ErrorDetail {
   'state.bad_field': { field: string; reason: string };
   'state.bad_version': { version: number; supported: string };
   'machine.bad_option': { option: string; reason: string };
+  'kernel.bad_image': { reason: string };
+  'kernel.truncated': { needBytes: number; haveBytes: number };
+  'kernel.no_room': { needBytes: number; ramBytes: number };
 }
 
 export type MachineErrorCode = keyof ErrorDetail;
@@ -100,6 +103,16 @@ export const MACHINE_ERRORS: { readonly [C in MachineErrorCode]: ErrorRow<C> } =
     text: (d) => `machine state version ${d.version} is not supported (${d.supported})`,
   },
   'machine.bad_option': { fault: 'caller', text: (d) => `${d.option}: ${d.reason}` },
+  'kernel.bad_image': { fault: 'caller', text: (d) => `not a RISC-V kernel: ${d.reason}` },
+  'kernel.truncated': {
+    fault: 'caller',
+    text: (d) => `kernel is cut short: it needs ${d.needBytes} bytes, has ${d.haveBytes}`,
+  },
+  'kernel.no_room': {
+    fault: 'caller',
+    text: (d) =>
+      `kernel, initrd and device tree need ${d.needBytes} bytes of RAM, the guest has ${d.ramBytes}`,
+  },
 };
 
 export interface MachineErrorObject {

@@ -17,6 +17,12 @@ export { GUEST_IMAGES, type GuestImage, guestImagePath, isGuestImage } from './g
 export * from './guest-memory.ts';
 export { HartGate } from './hart-gate.ts';
 export * from './heat.ts';
+export {
+  BOOTARGS_BYTES_MAX,
+  type LinuxBoot,
+  type LoadedLinux,
+  loadLinux,
+} from './linux-loader.ts';
 export * from './machine.ts';
 export * from './machine-state.ts';
 export { loadPageOps, type PageOps } from './page-ops.ts';
