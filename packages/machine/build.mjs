@@ -3,6 +3,7 @@
  *
  *   machine.wasm   the RISC-V hart, one instance per vCPU thread
  *   page.wasm      zero test and hash of pages, one instance per channel thread
+ *   float.wasm     the hart's floating-point arithmetic alone, for tests
  *
  * Both import the guest's shared memory and keep no data of their own in it (no heap, no shadow stack),
  * so that instances of several threads cannot disturb each other; memoryBase is only where constants
@@ -28,6 +29,7 @@ mkdirSync(`${root}build`, { recursive: true });
 for (const [entry, output] of [
   ['assembly/index.ts', 'build/machine.wasm'],
   ['assembly/page.ts', 'build/page.wasm'],
+  ['assembly/float.ts', 'build/float.wasm'],
 ]) {
   const { error, stderr } = await asc.main([entry, '--outFile', output, ...options]);
   if (error) {

@@ -9,13 +9,18 @@
 import { guestTicks } from './clock';
 import { core, DONE_LOOK_UP, field, raise, retired, setField } from './core';
 import {
-  HART_MCAUSE, HART_MCYCLE_OFFSET, HART_MEPC, HART_MIE, HART_MINSTRET_OFFSET, HART_MSCRATCH,
+  HART_FCSR, HART_MCAUSE, HART_MCYCLE_OFFSET, HART_MEPC, HART_MIE, HART_MINSTRET_OFFSET, HART_MSCRATCH,
   HART_MSTATUS, HART_MTVAL, HART_MTVEC, HART_X,
 } from './machine-map.ts';
 import { funct3, rdAt, rs1At } from './decode';
 import { pendingInterrupts } from './interrupts';
-import { ILLEGAL_INSTRUCTION, MSTATUS_MIE, MSTATUS_MPIE, MSTATUS_MPP } from './trap';
+import {
+  ILLEGAL_INSTRUCTION, MSTATUS_FS, MSTATUS_MIE, MSTATUS_MPIE, MSTATUS_MPP, MSTATUS_SD,
+} from './trap';
 
+const FFLAGS: u32 = 0x001;
+const FRM: u32 = 0x002;
+const FCSR: u32 = 0x003;
 const MSTATUS: u32 = 0x300;
 const MISA: u32 = 0x301;
 const MIE: u32 = 0x304;
@@ -35,8 +40,8 @@ const MVENDORID: u32 = 0xf11;
 const MHARTID: u32 = 0xf14;
 const MCONFIGPTR: u32 = 0xf15;
 
-/** misa: RV64, extensions A, C, I, M. */
-const MISA_VALUE: u64 = 2 << 62 | 1 << 12 | 1 << 8 | 1 << 2 | 1;
+/** misa: RV64, extensions A, C, D, F, I, M. */
+const MISA_VALUE: u64 = 2 << 62 | 1 << 12 | 1 << 8 | 1 << 5 | 1 << 3 | 1 << 2 | 1;
 /** Interrupts that can be enabled: software, timer, external, of machine mode. */
 const MIE_MASK: u64 = 1 << 3 | 1 << 7 | 1 << 11;
 
@@ -55,11 +60,26 @@ let exists: bool = true;
   return (csr >= 0x7a0 && csr <= 0x7a3) || (csr >= 0x3a0 && csr <= 0x3ef);
 }
 
+/** SD summarises FS. */
+function readStatus(): u64 {
+  const status = field(HART_MSTATUS);
+  return (status & MSTATUS_FS) == MSTATUS_FS ? status | MSTATUS_SD : status;
+}
+
+/** fflags, frm and fcsr are part of the floating-point state: a write makes it Dirty. */
+function writeFcsr(value: u64): void {
+  setField(HART_FCSR, value & 0xff);
+  setField(HART_MSTATUS, field(HART_MSTATUS) | MSTATUS_FS);
+}
+
 /** Value of a register. Sets `exists`. */
 function readCsr(csr: u32): u64 {
   exists = true;
   switch (csr) {
-    case MSTATUS: return field(HART_MSTATUS);
+    case FFLAGS: return field(HART_FCSR) & 31;
+    case FRM: return field(HART_FCSR) >> 5;
+    case FCSR: return field(HART_FCSR);
+    case MSTATUS: return readStatus();
     case MISA: return MISA_VALUE;
     case MIE: return field(HART_MIE);
     case MTVEC: return field(HART_MTVEC);
@@ -80,7 +100,12 @@ function readCsr(csr: u32): u64 {
 
 function writeCsr(csr: u32, value: u64): void {
   switch (csr) {
-    case MSTATUS: setField(HART_MSTATUS, (value & (MSTATUS_MIE | MSTATUS_MPIE)) | MSTATUS_MPP); break;
+    case FFLAGS: writeFcsr((field(HART_FCSR) & ~31) | (value & 31)); break;
+    case FRM: writeFcsr((field(HART_FCSR) & 31) | value << 5); break;
+    case FCSR: writeFcsr(value); break;
+    case MSTATUS:
+      setField(HART_MSTATUS, (value & (MSTATUS_MIE | MSTATUS_MPIE | MSTATUS_FS)) | MSTATUS_MPP);
+      break;
     case MIE: setField(HART_MIE, value & MIE_MASK); break;
     case MTVEC: setField(HART_MTVEC, value & 2 ? value & ~3 : value); break;
     case MSCRATCH: setField(HART_MSCRATCH, value); break;
@@ -94,6 +119,10 @@ function writeCsr(csr: u32, value: u64): void {
   if (csr == MSTATUS || csr == MIE) core.outcome = DONE_LOOK_UP;
 }
 
+/** The floating-point registers are there only while FS is not Off. */
+@inline function isOffFloat(csr: u32): bool {
+  return csr - FFLAGS <= FCSR - FFLAGS && (field(HART_MSTATUS) & MSTATUS_FS) == 0;
+}
 @inline function isReadOnly(csr: u32): bool { return csr >> 10 == 3; }
 /** Bits 9..8: the lowest privilege that may use it; 2 is the hypervisor's. */
 @inline function isHypervisors(csr: u32): bool { return (csr >> 8 & 3) == 2; }
@@ -109,7 +138,7 @@ export function executeCsr(instruction: u32): void {
   const operand = funct3(instruction) & 4 ? <u64>(source >> 3) : load<u64>(core.block + source, HART_X);
   const writes = operation == 1 || source != 0;
   const old = readCsr(csr);
-  if (!exists || isHypervisors(csr) || (writes && isReadOnly(csr))) {
+  if (!exists || isHypervisors(csr) || isOffFloat(csr) || (writes && isReadOnly(csr))) {
     raise(ILLEGAL_INSTRUCTION, <u64>instruction);
     return;
   }

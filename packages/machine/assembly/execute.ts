@@ -17,9 +17,11 @@ import { executeCsr } from './csr';
 import {
   ADD, ADDI, ADDIW, ADDW, AND, ANDI, BEQ, BGE, BGEU, BLT, BLTU, BNE, F1, F2, F3, F4, F5, F6, F7, FENCE,
   FENCE_I, funct3, funct7, immB, immI, immJ, immS, immU, JALR, keyOf, LB, LBU, LD, LH, LHU, LW, LWU,
-  OP_32, OP_AMO, OP_AUIPC, OP_JAL, OP_LUI, OP_SYSTEM, OR, ORI, rdAt, rs1At, rs2At, SB, SD, SH, SLL, SLLI,
+  OP_32, OP_AMO, OP_AUIPC, OP_FP, OP_JAL, OP_LOAD_FP, OP_LUI, OP_MADD, OP_MSUB, OP_NMADD, OP_NMSUB,
+  OP_STORE_FP, OP_SYSTEM, OR, ORI, rdAt, rs1At, rs2At, SB, SD, SH, SLL, SLLI,
   SLLIW, SLT, SLTI, SLTIU, SLTU, SRL, SRLI_SRAI, SRLIW_SRAIW, SW, XOR, XORI,
 } from './decode';
+import { executeFloat, loadFloat, NOT_FLOAT, storeFloat } from './float-instructions';
 import { register, register32, setX, shiftImmediate, shiftImmediate32, word, x } from './integer';
 import { EXPANSIONS, HART_PC, HART_WFI, HART_X } from './machine-map.ts';
 import { PAGE_SIZE, TLB_READ, TLB_WRITE } from './memory-map.ts';
@@ -199,6 +201,26 @@ export function execute(count: u32): u32 {
       case OP_AMO | F4: case OP_AMO | F5: case OP_AMO | F6: case OP_AMO | F7:
         executeAtomic(i, left);
         met = core.outcome;
+        break;
+      case OP_LOAD_FP | F2: case OP_LOAD_FP | F3:
+        met = loadFloat(reads, i, rs1(h, i) + immI(i), left);
+        if (met == NOT_FLOAT) met = illegal(pc);
+        break;
+      case OP_STORE_FP | F2: case OP_STORE_FP | F3:
+        met = storeFloat(writes, i, rs1(h, i) + immS(i), left);
+        if (met == NOT_FLOAT) met = illegal(pc);
+        break;
+      case OP_MADD: case OP_MADD | F1: case OP_MADD | F2: case OP_MADD | F3:
+      case OP_MADD | F4: case OP_MADD | F5: case OP_MADD | F6: case OP_MADD | F7:
+      case OP_MSUB: case OP_MSUB | F1: case OP_MSUB | F2: case OP_MSUB | F3:
+      case OP_MSUB | F4: case OP_MSUB | F5: case OP_MSUB | F6: case OP_MSUB | F7:
+      case OP_NMSUB: case OP_NMSUB | F1: case OP_NMSUB | F2: case OP_NMSUB | F3:
+      case OP_NMSUB | F4: case OP_NMSUB | F5: case OP_NMSUB | F6: case OP_NMSUB | F7:
+      case OP_NMADD: case OP_NMADD | F1: case OP_NMADD | F2: case OP_NMADD | F3:
+      case OP_NMADD | F4: case OP_NMADD | F5: case OP_NMADD | F6: case OP_NMADD | F7:
+      case OP_FP: case OP_FP | F1: case OP_FP | F2: case OP_FP | F3:
+      case OP_FP | F4: case OP_FP | F5: case OP_FP | F6: case OP_FP | F7:
+        if (!executeFloat(i)) met = illegal(pc);
         break;
       case OP_SYSTEM: case OP_SYSTEM | F1: case OP_SYSTEM | F2: case OP_SYSTEM | F3:
       case OP_SYSTEM | F4: case OP_SYSTEM | F5: case OP_SYSTEM | F6: case OP_SYSTEM | F7:

@@ -13,7 +13,7 @@ import { DECODE, DEVICES, HART_OWN } from './memory-map.ts';
 
 /** x0..x31. x0 is a real slot that the interpreter clears before each instruction. */
 export const HART_X = HART_OWN;
-/** f0..f31, for the F and D extensions. */
+/** f0..f31; a single has all ones in its upper half. */
 export const HART_F = HART_X + 256;
 export const HART_PC = HART_F + 256;
 /** PRIVILEGE_M, for now always. */
@@ -30,8 +30,10 @@ export const HART_MSCRATCH = HART_MTVEC + 8;
 export const HART_MEPC = HART_MSCRATCH + 8;
 export const HART_MCAUSE = HART_MEPC + 8;
 export const HART_MTVAL = HART_MCAUSE + 8;
+/** fcsr: rounding mode (frm) in bits 7..5, accrued exceptions (fflags) below. */
+export const HART_FCSR = HART_MTVAL + 8;
 /** minstret = HART_INSTRUCTIONS + this; mcycle likewise. */
-export const HART_MINSTRET_OFFSET = HART_MTVAL + 8;
+export const HART_MINSTRET_OFFSET = HART_FCSR + 8;
 export const HART_MCYCLE_OFFSET = HART_MINSTRET_OFFSET + 8;
 /** CLOCK_INSTRUCTIONS: ticks of guest time beyond those of retired instructions (WFI, mtime writes). */
 export const HART_TICKS_SKIPPED = HART_MCYCLE_OFFSET + 8;

@@ -31,6 +31,10 @@ export const INTERRUPT: u64 = 1 << 63;
 export const MSTATUS_MIE: u64 = 1 << 3;
 export const MSTATUS_MPIE: u64 = 1 << 7;
 export const MSTATUS_MPP: u64 = 3 << 11;
+/** State of the floating-point unit: 0 Off, 1 Initial, 2 Clean, 3 Dirty. */
+export const MSTATUS_FS: u64 = 3 << 13;
+/** Read only: FS is Dirty. */
+export const MSTATUS_SD: u64 = 1 << 63;
 
 /** External interrupts come first, then software, then timer (section "Machine Interrupt Registers"). */
 const EXTERNAL: u64 = 11;

@@ -21,6 +21,7 @@ import {
   decodeEnvelope,
   encodeEnvelope,
   FieldReader,
+  type Since,
   type StateRecord,
   type StateValue,
 } from './state-codec.ts';
@@ -40,6 +41,7 @@ const HART_FIELDS = {
   mepc: own.HART_MEPC,
   mcause: own.HART_MCAUSE,
   mtval: own.HART_MTVAL,
+  fcsr: own.HART_FCSR,
   minstretOffset: own.HART_MINSTRET_OFFSET,
   mcycleOffset: own.HART_MCYCLE_OFFSET,
   ticksSkipped: own.HART_TICKS_SKIPPED,
@@ -62,7 +64,10 @@ const UART_FIELDS = {
 
 type Fields<T> = { readonly [K in keyof T]: bigint };
 
-export type HartState = Fields<typeof HART_FIELDS> & { readonly x: readonly bigint[] };
+export type HartState = Fields<typeof HART_FIELDS> & {
+  readonly x: readonly bigint[];
+  readonly f: readonly bigint[];
+};
 
 export type UartState = Fields<typeof UART_FIELDS> & {
   /** Output nobody has acknowledged: the bytes outAcked..outWritten, or as many as the ring keeps. */
@@ -85,8 +90,13 @@ export interface MachineState {
 }
 
 export const MACHINE_STATE_KIND = 'machine';
-export const MACHINE_STATE_VERSION = 1;
-const X_REGISTERS = 32;
+export const MACHINE_STATE_VERSION = 2;
+/** Fields of a hart that the version before does not have; a hart had no floating-point unit. */
+const LATER: { readonly [name: string]: Since<bigint> } = {
+  fcsr: { since: 2, otherwise: 0n },
+};
+/** Registers of either file. */
+const REGISTERS = 32;
 /** A console that prints a megabyte a second for 285 years. */
 const OFFSET_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 const RING_BYTES = own.CONSOLE_RING_SIZE;
@@ -140,7 +150,8 @@ export function restoreState(guest: GuestMemory, state: MachineState): void {
     const block = map.HARTS + hart * map.HART_SIZE;
     const from = state.harts[hart]!;
     putFields(guest, block, HART_FIELDS, from);
-    for (let i = 0; i < X_REGISTERS; i++) setWord(guest, block + own.HART_X + i * 8, from.x[i]!);
+    putRegisters(guest, block + own.HART_X, from.x);
+    putRegisters(guest, block + own.HART_F, from.f);
     setWord(guest, own.CLINT_MSIP + hart * 8, state.clint.msip[hart]!);
     setWord(guest, own.CLINT_MTIMECMP + hart * 8, state.clint.mtimecmp[hart]!);
   }
@@ -169,9 +180,10 @@ export function encodeState(state: MachineState): Uint8Array {
 export function decodeState(bytes: Uint8Array): MachineState {
   const { kind, version, fields } = decodeEnvelope(bytes);
   if (kind !== MACHINE_STATE_KIND) throw bad('kind', `is ${kind}, not ${MACHINE_STATE_KIND}`);
-  // The version before this one is read too, once there is one: fields it lacks get a Since.
-  if (version !== MACHINE_STATE_VERSION) {
-    throw new MachineError('state.bad_version', { version, supported: `${MACHINE_STATE_VERSION}` });
+  const before = MACHINE_STATE_VERSION - 1;
+  if (version !== MACHINE_STATE_VERSION && version !== before) {
+    const supported = `${before} and ${MACHINE_STATE_VERSION}`;
+    throw new MachineError('state.bad_version', { version, supported });
   }
   return readState(new FieldReader(fields, 'machine', version), version);
 }
@@ -201,9 +213,17 @@ export function digest(guest: GuestMemory): string {
 
 function captureHart(guest: GuestMemory, hart: number): HartState {
   const block = map.HARTS + hart * map.HART_SIZE;
-  const registers = Array.from({ length: X_REGISTERS }, (_, i) => i);
-  const x = registers.map((i) => word(guest, block + own.HART_X + i * 8));
-  return { ...getFields(guest, block, HART_FIELDS), x };
+  const x = getRegisters(guest, block + own.HART_X);
+  const f = getRegisters(guest, block + own.HART_F);
+  return { ...getFields(guest, block, HART_FIELDS), x, f };
+}
+
+function getRegisters(guest: GuestMemory, at: number): bigint[] {
+  return Array.from({ length: REGISTERS }, (_, i) => word(guest, at + i * 8));
+}
+
+function putRegisters(guest: GuestMemory, at: number, from: readonly bigint[]): void {
+  for (let i = 0; i < REGISTERS; i++) setWord(guest, at + i * 8, from[i]!);
 }
 
 function captureUart(guest: GuestMemory): UartState {
@@ -262,9 +282,10 @@ function hartCount(reader: FieldReader): number {
 function readHart(value: StateValue, hart: number, version: number): HartState {
   const reader = new FieldReader(value, `machine.harts[${hart}]`, version);
   const fields = takeFields(reader, HART_FIELDS);
-  const x = reader.u64s('x', X_REGISTERS);
+  const x = reader.u64s('x', REGISTERS);
+  const f = version < 2 ? Array.from(x, () => 0n) : reader.u64s('f', REGISTERS);
   reader.end();
-  return { ...fields, x };
+  return { ...fields, x, f };
 }
 
 function readUart(value: StateRecord, version: number): UartState {
@@ -334,7 +355,7 @@ function putFields<T extends Places>(
 }
 
 function takeFields<T extends Places>(reader: FieldReader, places: T): Fields<T> {
-  const entries = Object.keys(places).map((name) => [name, reader.u64(name)]);
+  const entries = Object.keys(places).map((name) => [name, reader.u64(name, LATER[name])]);
   return Object.fromEntries(entries) as Fields<T>;
 }
 

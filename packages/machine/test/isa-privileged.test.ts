@@ -50,9 +50,9 @@ test('registers keep to their legal values', () => {
     return bench.x(11);
   };
   const ones = (1n << 64n) - 1n;
-  assert.equal(write(MSTATUS, ones), 0x1888n, 'MIE, MPIE and MPP = M');
+  assert.equal(write(MSTATUS, ones), (1n << 63n) | 0x7888n, 'SD, FS, MIE, MPIE and MPP = M');
   assert.equal(write(MSTATUS, 0n), 0x1800n, 'MPP stays M');
-  assert.equal(write(MISA, 0n), (2n << 62n) | 0x1105n, 'RV64 A C I M');
+  assert.equal(write(MISA, 0n), (2n << 62n) | 0x112dn, 'RV64 A C D F I M');
   assert.equal(write(MIE, ones), 0x888n);
   assert.equal(write(MTVEC, ones), u64(-4n), 'mode 3 is none: direct');
   assert.equal(write(MTVEC, 0x80001001n), 0x80001001n, 'vectored');

@@ -100,10 +100,19 @@ export class Assembler {
 
 const ELF_HEADER_BYTES = 64;
 const PROGRAM_HEADER_BYTES = 56;
+const PAGE_BYTES = 4096;
 
-/** One readable, writable, executable segment; entered at its first byte. ELF-64, EM_RISCV. */
-export function writeElf(address: number, contents: Uint8Array): Uint8Array {
-  const start = ELF_HEADER_BYTES + PROGRAM_HEADER_BYTES;
+/**
+ * One readable, writable, executable segment of `memoryBytes`, zeros after the contents; entered at its
+ * first byte. ELF-64, EM_RISCV.
+ */
+export function writeElf(
+  address: number,
+  contents: Uint8Array,
+  memoryBytes = contents.length,
+): Uint8Array {
+  // A process loader maps pages of the file, so place and address agree in their low bits.
+  const start = PAGE_BYTES + (address % PAGE_BYTES);
   const file = new Uint8Array(start + contents.length);
   const view = new DataView(file.buffer);
   file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]); // 64 bits, little-endian, version 1
@@ -122,7 +131,7 @@ export function writeElf(address: number, contents: Uint8Array): Uint8Array {
   view.setBigUint64(80, BigInt(address), true);
   view.setBigUint64(88, BigInt(address), true);
   view.setBigUint64(96, BigInt(contents.length), true);
-  view.setBigUint64(104, BigInt(contents.length), true);
+  view.setBigUint64(104, BigInt(memoryBytes), true);
   view.setBigUint64(112, 1n, true);
   file.set(contents, start);
   return file;

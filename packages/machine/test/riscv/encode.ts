@@ -260,6 +260,15 @@ export function cBranch(ifZero: boolean, rs1: number, offset: number): number {
   return (ifZero ? 0xc001 : 0xe001) | high | low;
 }
 
+/** c.fld and c.fsd: like c.ld and c.sd. */
+export const cFloatDouble = (store: boolean, data: number, base: number, offset: number): number =>
+  cDouble(store, data, base, offset) ^ 0x4000;
+/** c.fldsp and c.fsdsp. */
+export const cFloatLoadSp = (fd: number, offset: number): number =>
+  cLoadSp(true, fd, offset) ^ 0x4000;
+export const cFloatStoreSp = (fs2: number, offset: number): number =>
+  cStoreSp(true, fs2, offset) ^ 0x4000;
+
 /** c.lw and c.sw: offset a multiple of 4 below 128. */
 export function cWord(store: boolean, data: number, base: number, offset: number): number {
   field(offset, 7, 'offset');
