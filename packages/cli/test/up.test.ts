@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -159,6 +159,20 @@ describe('machine run', () => {
     assert.match(digest, /^[0-9a-f]{64}$/);
     assert.equal(instructions, 300_000);
     assert.equal(JSON.parse(second.out).digest, digest);
+  });
+
+  it('names the port a debugger may come to, and refuses one it cannot have', async () => {
+    const run = ['machine', 'run', churn, '--max-instructions', '1000', '--gdb'];
+    const said = await call([...run, '0']);
+    assert.match(said.err, /^gdb: target remote 127\.0\.0\.1:\d+\n/);
+    assert.equal(said.exit, 124);
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const refused = await call([...run, `${port}`]);
+    taken.close();
+    assert.deepEqual([refused.exit, /: it is in use\nhint: /.test(refused.err)], [2, true]);
+    assert.equal((await call(['machine', 'run', churn, '--gdb-wait'])).exit, 2);
   });
 
   it('refuses what is not a program, with the reason and a hint', async () => {

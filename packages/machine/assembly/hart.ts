@@ -10,17 +10,19 @@
  * the very instruction where the timer fires or the count is reached.
  */
 import { countsInstructions, guestTicks, skipTo, thaw } from './clock';
-import { core, field, select, setField, TRAPPED } from './core';
+import { core, DONE, field, select, setField, TRAPPED } from './core';
 import { execute } from './execute';
 import { prepareExpansions } from './expand';
 import { NEVER, nextChange, nextWake } from './interrupts';
 import {
-  EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_OUTPUT, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI, HART_LAST_TRAP,
-  HART_TICKS_SKIPPED, HART_WFI, HSM_STATE, HSM_STOPPED, INSTRUCTIONS_PER_TICK, NANOSECONDS_PER_TICK,
+  EXIT_BREAK, EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_OUTPUT, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI,
+  HART_LAST_TRAP, HART_PC, HART_TICKS_SKIPPED, HART_WFI, HSM_STATE, HSM_STOPPED,
+  INSTRUCTIONS_PER_TICK, NANOSECONDS_PER_TICK,
 } from './machine-map.ts';
 import {
-  CONTROL_END, CONTROL_HARTS, CONTROL_RUN, CONTROL_STOP_AT, CONTROL_THROTTLE, END_NONE,
-  END_STOP_AT, HART_INSTRUCTIONS, HART_SIZE, HARTS, RUN_GO,
+  BREAKS_MAX, CONTROL_BREAKS, CONTROL_BREAK_LIST, CONTROL_END, CONTROL_HARTS, CONTROL_RUN,
+  CONTROL_STEPPING, CONTROL_STOP_AT, CONTROL_THROTTLE, END_NONE, END_STOP_AT, HARTS, HART_INSTRUCTIONS,
+  HART_SIZE, RUN_GO,
 } from './memory-map.ts';
 import { now, obeyFlush, park, sleep, start, stop, unpark, wakeWord } from './park';
 import { isHartStarted, obeyFences } from './sbi';
@@ -107,12 +109,36 @@ function untilChange(): u64 {
   return ticks * INSTRUCTIONS_PER_TICK - field(HART_INSTRUCTIONS);
 }
 
-/** Executes up to `limit` instructions and takes the exception that ends them, if one does. */
-function slice(limit: u64): void {
-  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilChange());
+/** Whether a debugger wants the hart stopped before the instruction at its pc. */
+function atBreak(count: u32): bool {
+  const pc = field(HART_PC);
+  for (let i: u32 = 0; i < count; i++) {
+    if (load<u64>(CONTROL_BREAK_LIST + (<usize>i << 3)) == pc) return true;
+  }
+  return false;
+}
+
+/** Executes up to `count` instructions and takes the exception that ends them, if one does. */
+function advance(count: u32): void {
   const retired = execute(count);
   atomic.store<u64>(core.block + HART_INSTRUCTIONS, field(HART_INSTRUCTIONS) + retired);
   if (core.outcome == TRAPPED) takeException();
+}
+
+/** One slice. True: it ended before an instruction that has a breakpoint. */
+function slice(limit: u64): bool {
+  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilChange());
+  const breaks = min<u32>(atomic.load<u32>(CONTROL_BREAKS), BREAKS_MAX);
+  if (!breaks) {
+    advance(count);
+    return false;
+  }
+  for (let done: u32 = 0; done < count; done++) {
+    if (atBreak(breaks)) return true;
+    advance(1);
+    if (core.outcome != DONE) return false;
+  }
+  return false;
 }
 
 /** Sleeps, skips ahead or gives up waiting. 0: look again. */
@@ -162,8 +188,8 @@ function loop(end: u64, waits: bool): i32 {
       if (reason) return reason;
       continue;
     }
-    takeInterrupt();
-    slice(min<u64>(stopAt, end) - done);
+    if (!atomic.load<u32>(CONTROL_STEPPING)) takeInterrupt();
+    if (slice(min<u64>(stopAt, end) - done)) return EXIT_BREAK;
   }
 }
 

@@ -227,3 +227,5 @@ export const EXIT_WFI = 5;
 export const EXIT_BUSY = 6;
 /** The caller listens to the console, does not want to wait, and half the output ring is unread. */
 export const EXIT_OUTPUT = 7;
+/** The next instruction has a debugger's breakpoint. */
+export const EXIT_BREAK = 8;

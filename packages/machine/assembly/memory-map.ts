@@ -99,6 +99,15 @@ export const CONTROL_FAULTS = CONTROL + 88;
 export const CONTROL_WORKLOAD_RATE = CONTROL + 96;
 /** GUEST_MACHINE or GUEST_WORKLOAD. */
 export const CONTROL_KIND = CONTROL + 100;
+/**
+ * A debugger's breakpoints: how many there are, and then the virtual addresses, 64 bits each. Changed
+ * while no hart runs. The hart compares its pc with them, so the guest's own memory stays as it is.
+ */
+export const CONTROL_BREAKS = CONTROL + 104;
+export const BREAKS_MAX = 64;
+/** 1 = a debugger steps: no interrupt is taken, or every step would end in the timer's handler. */
+export const CONTROL_STEPPING = CONTROL + 108;
+export const CONTROL_BREAK_LIST = CONTROL + 1024;
 
 /** What CONTROL_MAGIC and CONTROL_VERSION hold ("GDWT", little-endian). */
 export const MAGIC = 0x54574447;

@@ -24,6 +24,7 @@ interface ErrorDetail {
   'state.bad_field': { field: string; reason: string };
   'state.bad_version': { version: number; supported: string };
   'machine.bad_option': { option: string; reason: string };
+  'gdb.no_port': { port: number; reason: string };
   'kernel.bad_image': { reason: string };
   'kernel.truncated': { needBytes: number; haveBytes: number };
   'kernel.no_room': { needBytes: number; ramBytes: number };
@@ -103,6 +104,10 @@ export const MACHINE_ERRORS: { readonly [C in MachineErrorCode]: ErrorRow<C> } =
     text: (d) => `machine state version ${d.version} is not supported (${d.supported})`,
   },
   'machine.bad_option': { fault: 'caller', text: (d) => `${d.option}: ${d.reason}` },
+  'gdb.no_port': {
+    fault: 'caller',
+    text: (d) => `cannot wait for a debugger on port ${d.port}: ${d.reason}`,
+  },
   'kernel.bad_image': { fault: 'caller', text: (d) => `not a RISC-V kernel: ${d.reason}` },
   'kernel.truncated': {
     fault: 'caller',

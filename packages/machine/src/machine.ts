@@ -17,7 +17,7 @@ import { MachineError } from './errors.ts';
 import { GuestMemory } from './guest-memory.ts';
 
 /** Why `run` came back. */
-export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting' | 'output';
+export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting' | 'output' | 'break';
 
 const REASONS: { readonly [exit: number]: RunReason } = {
   [own.EXIT_STOPPED]: 'stopped',
@@ -26,6 +26,7 @@ const REASONS: { readonly [exit: number]: RunReason } = {
   [own.EXIT_STOP_AT]: 'stop-at',
   [own.EXIT_WFI]: 'waiting',
   [own.EXIT_OUTPUT]: 'output',
+  [own.EXIT_BREAK]: 'break',
 };
 
 /** More instructions than any run has. */
@@ -35,6 +36,7 @@ export interface MachineInstance {
   /**
    * Runs a hart on this thread until CONTROL_RUN forbids it ('stopped'), so many instructions are
    * retired ('budget'), the guest has ended ('ended') or CONTROL_STOP_AT is reached ('stop-at').
+   * 'break': the next instruction has a breakpoint (setBreakpoints), also when the hart starts there.
    * With `waits` false a hart in WFI comes back at once ('waiting') instead of sleeping, and one whose
    * console has a listener comes back ('output') when half its ring is unread.
    *
@@ -78,6 +80,18 @@ export function retiredInstructions(guest: GuestMemory, hart: number): bigint {
 export function stopAtInstruction(guest: GuestMemory, instruction: bigint | undefined): void {
   Atomics.store(guest.i64, map.CONTROL_STOP_AT >> 3, BigInt.asIntN(64, instruction ?? NO_LIMIT));
   Atomics.compareExchange(guest.i32, map.CONTROL_END >> 2, map.END_STOP_AT, map.END_NONE);
+}
+
+/** Breakpoints of all harts, by virtual address: at most BREAKS_MAX. While no hart runs. */
+export function setBreakpoints(guest: GuestMemory, addresses: readonly bigint[]): void {
+  const count = Math.min(addresses.length, map.BREAKS_MAX);
+  for (let i = 0; i < count; i++) setWord(guest, map.CONTROL_BREAK_LIST + i * 8, addresses[i]!);
+  guest.setControl(map.CONTROL_BREAKS, count);
+}
+
+/** Whether harts execute without taking interrupts: for a debugger's single steps. */
+export function setStepping(guest: GuestMemory, stepping: boolean): void {
+  guest.setControl(map.CONTROL_STEPPING, stepping ? 1 : 0);
 }
 
 /** How a guest ended by itself; undefined: it has not. */

@@ -30,6 +30,7 @@ export * from './page-states.ts';
 export * from './run.ts';
 export * from './run-control.ts';
 export * from './state-codec.ts';
+export { EXIT_GAVE_UP, type RunEnd } from './turns.ts';
 export { ringBell, waitForWord } from './word-wait.ts';
 export * from './workload/auditor.ts';
 export { fillBase, PAGE_WORDS } from './workload/content.ts';

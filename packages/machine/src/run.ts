@@ -3,26 +3,17 @@
  *
  * ELF bytes -> [run] -> exit code, count, speed, digest
  *
- * No vCPU threads: harts take turns of TURN_INSTRUCTIONS on the calling thread, which makes a run with
- * several harts as repeatable as one with a single hart. Blocks the thread between two turns' console
- * output; for a command line tool and for tests, not for an agent.
+ * `runElf` blocks the thread between two turns' console output; with a debugger (`debugElf`) the turns
+ * share the thread with its socket. For a command line tool and for tests, not for an agent.
  */
 import * as map from '../assembly/memory-map.ts';
-import { ConsoleRing } from './console-ring.ts';
 import { loadElf } from './elf.ts';
 import { MachineError } from './errors.ts';
+import { GdbServer } from './gdb/server.ts';
 import { GuestMemory } from './guest-memory.ts';
-import {
-  type GuestEnd,
-  guestEnd,
-  loadMachine,
-  type MachineInstance,
-  NO_LIMIT,
-  resetMachine,
-  retiredInstructions,
-  stopAtInstruction,
-} from './machine.ts';
+import { resetMachine, stopAtInstruction } from './machine.ts';
 import { digest } from './machine-state.ts';
+import { EXIT_GAVE_UP, type RunEnd, Turns } from './turns.ts';
 
 export interface RunOptions {
   readonly elf: Uint8Array;
@@ -42,9 +33,17 @@ export interface RunOptions {
   readonly onOutput?: (bytes: Uint8Array) => void;
 }
 
+export interface DebugOptions {
+  /** Loopback port to listen on; 0: any free one. */
+  readonly port: number;
+  /** Whether the first instruction waits for a debugger. */
+  readonly wait: boolean;
+  /** The port is open. */
+  readonly onListening?: (port: number) => void;
+}
+
 export interface RunResult {
-  /** How it ended: by itself, or 'limit' (maxInstructions), or 'idle' (every hart waits for ever). */
-  readonly end: GuestEnd['end'] | 'limit' | 'idle';
+  readonly end: RunEnd['end'];
   /** Exit code: the program's own; EXIT_GAVE_UP for 'limit' and 'idle', EXIT_CRASHED, 0 for 'stop-at'. */
   readonly exit: number;
   /** Instructions retired by all harts. */
@@ -55,13 +54,9 @@ export interface RunResult {
   readonly digest: string | undefined;
 }
 
-/** What timeout(1) answers for a command that did not end by itself. */
-export const EXIT_GAVE_UP = 124;
 /** The machine cannot go on: its trap handler traps. */
 export const EXIT_CRASHED = 125;
 
-/** Instructions of one hart's turn. No more stores than the console's ring has bytes: none is missed. */
-const TURN_INSTRUCTIONS = 65_536n;
 const MEMORY_BYTES_DEFAULT = 64 * 1048576;
 /** How long an idle machine with a running clock sleeps before it looks for a timer. */
 const IDLE_SLEEP_MS = 1;
@@ -70,7 +65,30 @@ const IDLE_SLEEP_MS = 1;
  * @throws MachineError elf.*, memory.*, machine.bad_option
  */
 export function runElf(options: RunOptions): RunResult {
-  const limit = readCount('maxInstructions', options.maxInstructions);
+  const turns = prepare(options);
+  const began = performance.now();
+  return result(turns, runToEnd(turns, options.clock === 'host'), began, options);
+}
+
+/**
+ * As `runElf`, under the eyes of a debugger that may come and go.
+ *
+ * @throws MachineError as runElf; gdb.no_port when it cannot listen
+ */
+export async function debugElf(options: RunOptions, debug: DebugOptions): Promise<RunResult> {
+  const turns = prepare(options);
+  const server = await GdbServer.listen(turns, debug.port);
+  try {
+    debug.onListening?.(server.port);
+    const began = performance.now();
+    return result(turns, await server.runToEnd(debug.wait), began, options);
+  } finally {
+    server.close();
+  }
+}
+
+function prepare(options: RunOptions): Turns {
+  const maxInstructions = readCount('maxInstructions', options.maxInstructions);
   const stopAt = readCount('stopAt', options.stopAt);
   const guest = GuestMemory.create({
     ramBytes: options.memoryBytes ?? MEMORY_BYTES_DEFAULT,
@@ -79,18 +97,31 @@ export function runElf(options: RunOptions): RunResult {
   const clock = options.clock ?? 'instructions';
   resetMachine(guest, { ...loadElf(options.elf, guest), clock });
   stopAtInstruction(guest, stopAt);
-  guest.setControl(map.CONTROL_RUN, map.RUN_GO);
+  return new Turns(guest, { maxInstructions, onOutput: options.onOutput });
+}
 
-  const began = performance.now();
-  const end = new TurnTaker(guest, limit ?? NO_LIMIT, options).run();
+function runToEnd(turns: Turns, mayIdle: boolean): RunEnd {
+  const { guest } = turns;
+  for (;;) {
+    const round = turns.round();
+    if (round.is === 'ended') return round.end;
+    if (round.is !== 'waiting') continue;
+    // Nobody can wake a hart without a timer, and with counted instructions a timer is skipped to.
+    if (!mayIdle) return { end: 'idle', code: EXIT_GAVE_UP };
+    const state = guest.hartWord(0, map.HART_STATE);
+    Atomics.wait(guest.i32, state, map.HART_STOPPED, IDLE_SLEEP_MS);
+  }
+}
+
+function result(turns: Turns, end: RunEnd, began: number, options: RunOptions): RunResult {
   const seconds = (performance.now() - began) / 1000;
-  const instructions = totalRetired(guest);
+  const instructions = turns.retired;
   return {
     end: end.end,
     exit: end.end === 'crash' ? EXIT_CRASHED : end.code,
     instructions,
     mips: seconds > 0 ? Number(instructions) / seconds / 1e6 : 0,
-    digest: options.digest ? digest(guest) : undefined,
+    digest: options.digest ? digest(turns.guest) : undefined,
   };
 }
 
@@ -99,68 +130,4 @@ function readCount(option: string, value: bigint | number | undefined): bigint |
   if (value >= 0 && (typeof value === 'bigint' || Number.isSafeInteger(value)))
     return BigInt(value);
   throw new MachineError('machine.bad_option', { option, reason: 'must be a whole number from 0' });
-}
-
-class TurnTaker {
-  readonly #guest: GuestMemory;
-  readonly #machine: MachineInstance;
-  readonly #console: ConsoleRing;
-  readonly #limit: bigint;
-  readonly #mayIdle: boolean;
-  readonly #onOutput: ((bytes: Uint8Array) => void) | undefined;
-  #shown = 0n;
-
-  constructor(guest: GuestMemory, limit: bigint, options: RunOptions) {
-    this.#guest = guest;
-    this.#machine = loadMachine(guest.memory);
-    this.#console = new ConsoleRing(guest);
-    this.#limit = limit;
-    this.#mayIdle = options.clock === 'host';
-    this.#onOutput = options.onOutput;
-  }
-
-  run(): { end: RunResult['end']; code: number } {
-    for (;;) {
-      const busy = this.#round();
-      const ended = guestEnd(this.#guest);
-      if (ended) return ended;
-      if (totalRetired(this.#guest) >= this.#limit) return { end: 'limit', code: EXIT_GAVE_UP };
-      if (busy) continue;
-      // Nobody can wake a hart without a timer, and with counted instructions a timer is skipped to.
-      if (!this.#mayIdle) return { end: 'idle', code: EXIT_GAVE_UP };
-      Atomics.wait(
-        this.#guest.i32,
-        this.#guest.hartWord(0, map.HART_STATE),
-        map.HART_STOPPED,
-        IDLE_SLEEP_MS,
-      );
-    }
-  }
-
-  /** One turn of each hart. False: all of them sit in WFI. */
-  #round(): boolean {
-    let busy = false;
-    for (let hart = 0; hart < this.#guest.harts; hart++) {
-      const left = this.#limit - totalRetired(this.#guest);
-      if (left <= 0n) return true;
-      const turn = left < TURN_INSTRUCTIONS ? left : TURN_INSTRUCTIONS;
-      const reason = this.#machine.run(hart, turn, false);
-      busy ||= reason !== 'waiting' && reason !== 'stop-at';
-      this.#showOutput();
-    }
-    return busy;
-  }
-
-  #showOutput(): void {
-    if (!this.#onOutput) return;
-    const output = this.#console.readOutput(this.#shown);
-    if (output.bytes.length > 0) this.#onOutput(output.bytes);
-    this.#shown = output.offset + BigInt(output.bytes.length);
-  }
-}
-
-function totalRetired(guest: GuestMemory): bigint {
-  let total = 0n;
-  for (let hart = 0; hart < guest.harts; hart++) total += retiredInstructions(guest, hart);
-  return total;
 }

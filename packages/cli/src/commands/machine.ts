@@ -10,8 +10,9 @@ import type { RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
 import { type Context, does, group, leaf } from '../command.ts';
-import { CommandError, EXIT, errnoText } from '../errors.ts';
+import { CommandError, EXIT, errnoText, usageError } from '../errors.ts';
 import { countText } from '../format.ts';
+import type { Io } from '../io.ts';
 import { parseCount, parseInstructions, sizeOption } from '../options.ts';
 import { jsonLine } from '../output.ts';
 
@@ -22,6 +23,8 @@ interface RunOptions {
   maxInstructions?: number;
   stopAt?: number;
   digest?: boolean;
+  gdb?: number;
+  gdbWait?: boolean;
   json?: boolean;
 }
 
@@ -31,11 +34,13 @@ const ENDS: Readonly<Record<string, string>> = {
   idle: 'every hart waits for ever, exit',
   'stop-at': 'stopped at --stop-at, exit',
   crash: 'the machine cannot go on, exit',
+  killed: 'killed by the debugger, exit',
 };
 const HINTS: Readonly<Record<string, string>> = {
   'elf.truncated': 'the file is not whole; copy or build it again',
   'elf.wrong_class': 'build it for 64-bit RISC-V, statically linked',
   'elf.outside_ram': 'give more --memory, or link it at 0x80000000',
+  'gdb.no_port': 'give another port, or 0 for any that is free',
 };
 const HINT_DEFAULT = 'godwit machine run --help';
 const MEMORY_DEFAULT = 64 * 1024 * 1024;
@@ -45,6 +50,7 @@ export function addMachineCommands(program: Command, context: Context): void {
   const command = leaf(machine, 'run <file>', 'Run a bare-metal RISC-V program (ELF)', [
     'godwit machine run churn.elf --max-instructions 100000000',
     'godwit machine run test.elf --stop-at 1000000 --digest --json',
+    "godwit machine run test.elf --gdb 1234 --gdb-wait & gdb-multiarch -ex 'target remote :1234' test.elf",
   ])
     .description(
       'Run a bare-metal RISC-V program (ELF). Its UART goes to stdout (to stderr with --json); the exit\n' +
@@ -60,11 +66,18 @@ export function addMachineCommands(program: Command, context: Context): void {
     .option('--max-instructions <n>', 'give up after so many instructions', parseInstructions)
     .option('--stop-at <n>', 'stop at exactly this instruction', parseInstructions)
     .option('--digest', 'print a digest of memory and machine state at the end')
+    .option(
+      '--gdb <port>',
+      "wait there for GDB's remote protocol; 0: any free port",
+      parseCount(0, 65_535),
+    )
+    .option('--gdb-wait', 'with --gdb: the first instruction waits for the debugger')
     .option('--json', 'print {"exit","instructions","mips","digest"}');
   does<RunOptions>(context, command, async ({ io, args, options }) => {
-    const result = await runFile(args[0]!, options, (bytes) =>
-      options.json ? io.err(bytes) : io.out(bytes),
-    );
+    if (options.gdbWait && options.gdb === undefined) {
+      throw usageError('--gdb-wait is for --gdb only', 'give --gdb PORT too');
+    }
+    const result = await runFile(args[0]!, options, io);
     const { exit, mips, digest } = result;
     const instructions = Number(result.instructions);
     if (options.json) {
@@ -78,24 +91,23 @@ export function addMachineCommands(program: Command, context: Context): void {
   });
 }
 
-async function runFile(
-  path: string,
-  options: RunOptions,
-  onOutput: (bytes: Uint8Array) => void,
-): Promise<RunResult> {
+async function runFile(path: string, options: RunOptions, io: Io): Promise<RunResult> {
   const elf = await readElf(path);
-  const { runElf, MachineError } = await import('@godwit/machine');
+  const { debugElf, runElf, MachineError } = await import('@godwit/machine');
+  const run = {
+    elf,
+    memoryBytes: options.memory,
+    harts: options.harts,
+    clock: options.clock,
+    maxInstructions: options.maxInstructions,
+    stopAt: options.stopAt,
+    digest: options.digest ?? false,
+    onOutput: (bytes: Uint8Array) => (options.json ? io.err(bytes) : io.out(bytes)),
+  };
   try {
-    return runElf({
-      elf,
-      memoryBytes: options.memory,
-      harts: options.harts,
-      clock: options.clock,
-      maxInstructions: options.maxInstructions,
-      stopAt: options.stopAt,
-      digest: options.digest ?? false,
-      onOutput,
-    });
+    if (options.gdb === undefined) return runElf(run);
+    const onListening = (port: number) => io.err(`gdb: target remote 127.0.0.1:${port}\n`);
+    return await debugElf(run, { port: options.gdb, wait: options.gdbWait ?? false, onListening });
   } catch (error) {
     if (!(error instanceof MachineError)) throw error;
     const message = `${path}: ${error.message}`;
