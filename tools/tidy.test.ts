@@ -14,13 +14,14 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
   machine: [],
-  agent: ['protocol', 'machine'],
+  images: ['protocol'],
+  agent: ['protocol', 'machine', 'images'],
   coordinator: ['protocol'],
-  cli: ['protocol', 'machine'],
+  cli: ['protocol', 'machine', 'images'],
   console: ['protocol'],
   simulator: ['protocol'],
-  demo: ['protocol', 'machine', 'cli'],
-  bench: ['protocol', 'machine', 'cli'],
+  demo: ['protocol', 'machine', 'images', 'cli'],
+  bench: ['protocol', 'machine', 'images', 'cli'],
   tools: ['protocol'],
 };
 /** Inside the agent: both ends of a migration stand on the same ground and never on each other. */

@@ -24,6 +24,7 @@ const CONFIGURABLE: ReadonlySet<string> = new Set([
   'max-bandwidth',
   'max-downtime',
   'state-dir',
+  'image-dir',
   'page-ports',
   'log-level',
 ]);

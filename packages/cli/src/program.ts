@@ -11,6 +11,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addDaemonCommands } from './commands/daemon.ts';
 import { addGuestCommands } from './commands/guest.ts';
 import { addHostCommands } from './commands/host.ts';
+import { addImageCommands } from './commands/image.ts';
 import { addMachineCommands } from './commands/machine.ts';
 import { addMigrationCommands } from './commands/migration.ts';
 import { CommandError, EXIT, usageError } from './errors.ts';
@@ -59,6 +60,7 @@ export function buildProgram(context: Context): Command {
   addClusterCommands(program, context);
   addHostCommands(program, context);
   addGuestCommands(program, context);
+  addImageCommands(program, context);
   addMigrationCommands(program, context);
   addMachineCommands(program, context);
   addDaemonCommands(program, context);

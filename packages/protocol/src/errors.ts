@@ -31,6 +31,18 @@ interface ErrorDetail {
   'guest.bad_name': { name: string };
   'guest.bad_spec': { why: string };
   'guest.stopped_late': { guest: string; waitedMs: number };
+  'guest.console_busy': { guest: string };
+  'image.not_found': { image: string; known: string };
+  'image.exists': { name: string; digest: string };
+  'image.in_use': { image: string; guests: string };
+  'image.bad_kernel': { path: string; why: string };
+  'image.bad_initrd': { path: string; why: string };
+  'image.bad_archive': { what: string; why: string };
+  'image.digest': { what: string; expected: string; found: string };
+  'image.pull_failed': { image: string; why: string };
+  'image.no_space': { path: string };
+  'image.store': { path: string; why: string };
+  'image.unavailable': { image: string; host: string; why: string };
   'host.not_found': { host: string; known: string };
   'host.unreachable': { host: string };
   'host.no_room': { host: string; neededBytes: number; freeBytes: number };
@@ -191,6 +203,78 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     fault: 'us',
     exit: 124,
     text: (d) => `guest ${d.guest}: harts did not stop within ${d.waitedMs} ms`,
+  },
+  'guest.console_busy': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `the console of guest ${d.guest} is in use`,
+    hint: '--read-only watches it, --force takes it over',
+  },
+  'image.not_found': {
+    fault: 'user',
+    exit: 3,
+    text: (d) => `image ${d.image}: no such image${d.known && ` (there are ${d.known})`}`,
+    hint: 'godwit image ls; godwit image pull debian-13, or godwit image import your own',
+  },
+  'image.exists': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `the name ${d.name} belongs to another image, ${d.digest.slice(0, 12)}`,
+    hint: 'choose another --name, or godwit image rm it first',
+  },
+  'image.in_use': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `image ${d.image} is used by ${d.guests}`,
+    hint: 'remove these guests first; a guest reads its image again when it reboots',
+  },
+  'image.bad_kernel': {
+    fault: 'user',
+    exit: 2,
+    text: (d) => `kernel ${d.path}: ${d.why}`,
+    hint: 'a 64-bit RISC-V kernel is wanted: arch/riscv/boot/Image, or /boot/vmlinux-* of a riscv64 Debian',
+  },
+  'image.bad_initrd': {
+    fault: 'user',
+    exit: 2,
+    text: (d) => `initrd ${d.path}: ${d.why}`,
+    hint: 'a cpio archive (newc) is wanted, plain or compressed as the kernel can read it',
+  },
+  'image.bad_archive': {
+    fault: 'peer',
+    exit: 1,
+    text: (d) => `${d.what} does not unpack: ${d.why}`,
+    hint: 'godwit image pull again; what was damaged is fetched anew',
+  },
+  'image.digest': {
+    fault: 'peer',
+    exit: 1,
+    text: (d) => `${d.what} has sha256 ${d.found}, expected ${d.expected}`,
+    hint: 'it was damaged or exchanged on its way; try again',
+  },
+  'image.pull_failed': {
+    fault: 'network',
+    exit: 1,
+    text: (d) => `cannot pull ${d.image}: ${d.why}`,
+    hint: 'nothing was changed; godwit image import takes a kernel and an initrd of your own',
+  },
+  'image.no_space': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => `no space left for images in ${d.path}`,
+    hint: 'godwit image rm what is not needed, or choose another --image-dir',
+  },
+  'image.store': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => `images in ${d.path}: ${d.why}`,
+    hint: 'choose another --image-dir (or GODWIT_IMAGE_DIR)',
+  },
+  'image.unavailable': {
+    fault: 'network',
+    exit: 5,
+    text: (d) => `host ${d.host} cannot get image ${d.image}: ${d.why}`,
+    hint: 'godwit image push it to that host, or start the guest where the image is (godwit image ls)',
   },
   'host.not_found': {
     fault: 'user',

@@ -22,6 +22,17 @@ export const MACHINE_STATE_BYTES_MAX = 8 * 1024 * 1024;
 /** A program for a bare-metal guest, sent whole in one control message. */
 export const ELF_BYTES_MAX = 32 * 1024 * 1024;
 
+// ---------------------------------------------------------------------------------------- images
+
+/** A kernel or an initrd: a quarter of the largest guest, so that one that fits boots. */
+export const IMAGE_FILE_BYTES_MAX = 960 * 1024 * 1024;
+/** A manifest is names, digests and versions of a few packages. */
+export const IMAGE_MANIFEST_BYTES_MAX = 64 * 1024;
+/** Bytes of the kernel's command line, without the final zero (COMMAND_LINE_SIZE of riscv Linux). */
+export const COMMAND_LINE_CHARS_MAX = 1023;
+/** Images one host tells of; the newest, when it has more. */
+export const IMAGES_PER_HOST_MAX = 256;
+
 // --------------------------------------------------------------------------------- page channels
 
 /** More channels than cores only add context switches; 16 leaves room for larger machines. */
