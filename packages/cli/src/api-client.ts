@@ -5,6 +5,8 @@
  * with the coordinator's own code, text and hint, or `coordinator.unreachable`.
  */
 import {
+  API_VERSION,
+  API_VERSION_HEADER,
   type AuditResult,
   type ConsoleAddress,
   type CreateGuestRequest,
@@ -24,8 +26,8 @@ const ASK_DEADLINE_MS = 15_000;
 /** Creating fills up to 3.75 GiB, an audit reads as much; both on a machine that may be busy. */
 const WORK_DEADLINE_MS = 120_000;
 /** A watcher whose coordinator restarts tries again for this long. */
-const WATCH_PATIENCE_MS = 30_000;
-const WATCH_AGAIN_MS = 250;
+export const WATCH_PATIENCE_MS = 30_000;
+export const WATCH_AGAIN_MS = 250;
 
 export interface ApiOptions {
   readonly url: string;
@@ -51,8 +53,12 @@ export class ApiClient {
     }
   }
 
-  get authorization(): { authorization?: string } {
-    return this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
+  /** What every request of ours carries. */
+  get headers(): { [API_VERSION_HEADER]: string; authorization?: string } {
+    return {
+      [API_VERSION_HEADER]: String(API_VERSION),
+      ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
+    };
   }
 
   status = () => this.#ask<Status>('GET', '/v1/status');
@@ -115,10 +121,33 @@ export class ApiClient {
     }
   }
 
+  /**
+   * The connection of one event stream; the caller reads its body.
+   * @param since id of the last event seen
+   * @throws CommandError what the coordinator answered; `coordinator.unreachable`
+   */
+  async openEvents(
+    kinds: readonly string[],
+    since: string | undefined,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array>> {
+    const query = new URLSearchParams({ kinds: kinds.join(','), ...(since && { since }) });
+    const path = `/v1/events?${query}`;
+    let response: Response;
+    try {
+      response = await fetch(this.url + path, { headers: this.headers, signal });
+    } catch (cause) {
+      throw this.#connectionError(cause, `GET ${path}`, 0);
+    }
+    checkVersion(response);
+    if (response.ok && response.body !== null) return response.body;
+    throw apiError(parseJson(await response.text()), response.status, this.url);
+  }
+
   /** One WebSocket's worth of updates; ends quietly when the connection does. */
   async *#watchOnce(id: string, signal: AbortSignal): AsyncGenerator<Migration> {
     const url = `${this.url.replace(/^http/, 'ws')}/v1/migrations/${part(id)}/watch`;
-    const socket = new WebSocket(url, { headers: this.authorization });
+    const socket = new WebSocket(url, { headers: this.headers });
     const queue: (Migration | null)[] = [];
     let wake = () => {};
     const push = (item: Migration | null) => {
@@ -159,7 +188,7 @@ export class ApiClient {
     try {
       response = await fetch(`${this.url}${path}`, {
         method,
-        headers: { ...this.authorization, ...(hasBody && { 'content-type': 'application/json' }) },
+        headers: { ...this.headers, ...(hasBody && { 'content-type': 'application/json' }) },
         ...(hasBody && { body: JSON.stringify(options.body) }),
         signal: AbortSignal.timeout(deadlineMs),
       });
@@ -167,6 +196,7 @@ export class ApiClient {
     } catch (cause) {
       throw this.#connectionError(cause, `${method} ${path}`, deadlineMs);
     }
+    checkVersion(response);
     const value = parseJson(text);
     if (response.ok && value !== undefined) return value as T;
     throw apiError(value, response.status, this.url);
@@ -191,6 +221,13 @@ const ENDED: ReadonlySet<Migration['state']> = new Set([
 
 export function hasEnded(migration: Migration): boolean {
   return ENDED.has(migration.state);
+}
+
+/** @throws GodwitError `api.version`: whatever it answered may not mean what we read */
+function checkVersion(response: Response): void {
+  const spoken = response.headers.get(API_VERSION_HEADER);
+  if (spoken === null || spoken === String(API_VERSION)) return;
+  throw new GodwitError('api.version', { asked: String(API_VERSION), spoken: Number(spoken) });
 }
 
 /** The server's own words win over ours: it may be a newer release with codes unknown here. */

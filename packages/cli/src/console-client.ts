@@ -263,7 +263,7 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
   /** @returns nothing unless this agent owns the guest under an epoch not older than ours */
   #attach(url: string): Promise<Attachment | undefined> {
     const socket = new WebSocket(url, {
-      headers: this.#api.authorization,
+      headers: this.#api.headers,
       handshakeTimeout: CONNECT_DEADLINE_MS,
       perMessageDeflate: false,
     });

@@ -1,29 +1,36 @@
 /**
- * `--watch` of the ls commands: the same list again and again, until Ctrl-C.
+ * `--watch` of the ls commands: the list again at every change, until Ctrl-C.
  *
- * A terminal sees the table redrawn in place; a pipe with --json gets one list a line, each time it
- * changed, and one without gets the table again.
+ * The list comes from the event stream, so nothing is asked while nothing happens. A terminal sees
+ * the table redrawn in place; a pipe with --json gets one list a line, each time it changed, and one
+ * without gets the table again.
  */
+import type { EventKind } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
-import { pause } from './api-client.ts';
 import type { Call } from './command.ts';
 import { EXIT } from './errors.ts';
+import { type World, watchWorld } from './event-client.ts';
 import { jsonDocument, jsonLine } from './output.ts';
-
-const WATCH_EVERY_MS = 500;
 
 export function withWatch(command: Command): Command {
   return command.addOption(new Option('-w, --watch', 'print again at every change, until Ctrl-C'));
 }
 
+/** One list, two ways to have it. */
+export interface Listed<T> {
+  readonly kind: EventKind;
+  ask(): Promise<T[]>;
+  /** The same list from what the event stream told. */
+  from(world: World): T[];
+}
+
 export async function watching<T>(
-  call: Call<{ watch?: boolean }>,
-  ask: () => Promise<T[]>,
+  { io, options, api }: Call<{ watch?: boolean }>,
+  listed: Listed<T>,
   toTable: (list: readonly T[]) => string,
 ): Promise<number> {
-  const { io, options } = call;
   if (!options.watch) {
-    const list = await ask();
+    const list = await listed.ask();
     io.out(options.json ? jsonDocument(list) : toTable(list));
     return EXIT.ok;
   }
@@ -32,16 +39,14 @@ export async function watching<T>(
   let shown = '';
   let shownLines = 0;
   try {
-    while (!stop.signal.aborted) {
-      const list = await ask();
+    for await (const world of watchWorld(api, [listed.kind], stop.signal)) {
+      const list = listed.from(world);
       const text = options.json ? jsonLine(list) : toTable(list);
-      if (text !== shown) {
-        const inPlace = io.outIsTty && !options.json && shownLines > 0;
-        io.out((inPlace ? `\x1b[${shownLines}A\x1b[J` : '') + text);
-        shown = text;
-        shownLines = text.split('\n').length - 1;
-      }
-      await pause(WATCH_EVERY_MS, stop.signal);
+      if (text === shown) continue;
+      const inPlace = io.outIsTty && !options.json && shownLines > 0;
+      io.out((inPlace ? `\x1b[${shownLines}A\x1b[J` : '') + text);
+      shown = text;
+      shownLines = text.split('\n').length - 1;
     }
   } finally {
     release();
@@ -50,6 +55,6 @@ export async function watching<T>(
 }
 
 /** A list that keeps its order from one look to the next. */
-export function byName<T extends { name: string }>(list: readonly T[]): T[] {
-  return list.toSorted((x, y) => (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
+export function byName<T extends { name: string }>(list: Iterable<T>): T[] {
+  return [...list].sort((x, y) => (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
 }

@@ -47,21 +47,23 @@ describe('lists', () => {
   });
 
   it('watches until interrupted, a JSON line at each change', async () => {
-    let asked = 0;
-    fake.on('GET /v1/guests', () => [
-      aGuest('web1', { createdAtMs: 0, host: asked++ === 0 ? 'a' : 'b' }),
+    fake.events([
+      { event: 'snapshot', data: { guests: [aGuest('web1', { host: 'a' })] } },
+      { event: 'change', data: { guests: [aGuest('web1', { host: 'b' })] } },
+      { event: 'change', data: { gone: { hosts: [], guests: ['web1'], migrations: [] } } },
     ]);
     const said = await call(['guest', 'ls', '--watch', '--json', '--coordinator', fake.url], {
       onOut: (soFar, signal) => {
-        if (soFar.split('\n').length > 2) signal();
+        if (soFar.split('\n').length > 3) signal();
       },
     });
     assert.equal(said.exit, EXIT.interrupted);
     const hosts = said.out
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line)[0].host);
-    assert.deepEqual(hosts, ['a', 'b']);
+      .map((line) => JSON.parse(line)[0]?.host);
+    assert.deepEqual(hosts, ['a', 'b', undefined]);
+    assert.equal(fake.asked.at(-1)?.path, '/v1/events?kinds=guest');
   });
 
   it('filters migrations on the server', async () => {

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import {
   ERRORS,
   type ErrorCode,
+  type EventData,
   GodwitError,
   type Guest,
   type GuestDetail,
@@ -25,6 +26,7 @@ export class FakeCoordinator {
   readonly #answers = new Map<string, Answer>();
   readonly #updates = new Map<string, Migration[]>();
   readonly asked: { method: string; path: string; body: unknown; authorization?: string }[] = [];
+  #events: string[] = [];
   token: string | undefined;
 
   private constructor() {
@@ -68,6 +70,16 @@ export class FakeCoordinator {
     return this.on(`GET /v1/migrations/${id}`, () => updates[0]);
   }
 
+  /** What the event stream says, one after the other; then it stays open. */
+  events(events: { event: 'snapshot' | 'change'; data: Partial<EventData> }[]): this {
+    this.#events = events.map(({ event, data }, i) => {
+      const none = { hosts: [], guests: [], migrations: [] };
+      const whole: EventData = { revision: i + 1, atMs: 0, ...none, gone: none, ...data };
+      return `event: ${event}\nid: 1.${i + 1}\ndata: ${JSON.stringify(whole)}\n\n`;
+    });
+    return this;
+  }
+
   async stop(): Promise<void> {
     this.#sockets.close();
     this.#server.closeAllConnections();
@@ -89,6 +101,12 @@ export class FakeCoordinator {
     try {
       if (this.token !== undefined && authorization !== `Bearer ${this.token}`) {
         throw new GodwitError('auth.token', { why: 'none was given' });
+      }
+      if (url.pathname === '/v1/events') {
+        const seen = Number(url.searchParams.get('since')?.split('.')[1] ?? 0);
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write(`:\n\n${this.#events.slice(seen).join('')}`);
+        return;
       }
       const answer = this.#answers.get(`${request.method} ${url.pathname}`);
       if (answer === undefined) throw new Error(`no answer for ${request.method} ${url.pathname}`);

@@ -108,6 +108,15 @@ export const REQUEST_DEADLINE_MS = 10_000;
 export const RECONNECT_FIRST_MS = 50;
 export const RECONNECT_MAX_MS = 1_000;
 
+// -------------------------------------------------------------------------------------- HTTP API
+
+/** First part of every path. Raised when a client of before would break; adding a field is not that. */
+export const API_VERSION = 1;
+/** In every answer; a client that sends it with another number is refused before anything else. */
+export const API_VERSION_HEADER = 'godwit-api-version';
+/** The event stream says something this often; silence for twice as long is a connection that is gone. */
+export const EVENTS_ALIVE_MS = 15_000;
+
 // ---------------------------------------------------------------------------------------- policy
 
 export const DOWNTIME_TARGET_MS_DEFAULT = 300;

@@ -31,7 +31,15 @@ function addGuestLists(guest: Command, context: Context): void {
     'godwit guest ls --json | jq -r .[].name',
   ]);
   does<{ watch?: boolean }>(context, withWatch(withApi(ls.alias('list'))), (call) =>
-    watching(call, async () => byName(await call.api.guests()), guestTable),
+    watching(
+      call,
+      {
+        kind: 'guest',
+        ask: async () => byName(await call.api.guests()),
+        from: (world) => byName(world.guests.values()),
+      },
+      guestTable,
+    ),
   );
 
   const show = leaf(guest, 'show <guest>', 'Show one guest: where it is, who holds what', [

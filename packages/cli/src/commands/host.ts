@@ -15,7 +15,15 @@ export function addHostCommands(program: Command, context: Context): void {
 
   const ls = leaf(host, 'ls', 'List the hosts', ['godwit host ls', 'godwit host ls --watch']);
   does<{ watch?: boolean }>(context, withWatch(withApi(ls.alias('list'))), (call) =>
-    watching(call, async () => byName(await call.api.hosts()), hostTable),
+    watching(
+      call,
+      {
+        kind: 'host',
+        ask: async () => byName(await call.api.hosts()),
+        from: (world) => byName(world.hosts.values()),
+      },
+      hostTable,
+    ),
   );
 
   const show = leaf(host, 'show <host>', 'Show one host', ['godwit host show b']);

@@ -3,12 +3,13 @@
  */
 import type { Migration } from '@godwit/protocol';
 import type { Command } from 'commander';
+import { hasEnded } from '../api-client.ts';
 import { type Context, does, group, leaf, withApi } from '../command.ts';
 import { bytesText, durationText, linkText, stallText, timeText } from '../format.ts';
 import { migrationText } from '../migration-text.ts';
 import { jsonDocument, table } from '../output.ts';
 import { followMigration } from '../progress.ts';
-import { watching, withWatch } from '../watching.ts';
+import { type Listed, watching, withWatch } from '../watching.ts';
 
 export function addMigrationCommands(program: Command, context: Context): void {
   const migration = group(program, 'migration', 'migrations: list, show, watch, cancel');
@@ -25,7 +26,17 @@ export function addMigrationCommands(program: Command, context: Context): void {
     (call) => {
       const { guest, open } = call.options;
       const filter = { ...(guest !== undefined && { guest }), ...(open && { open }) };
-      return watching(call, () => call.api.migrations(filter), migrationTable);
+      const isWanted = (m: Migration) =>
+        (guest === undefined || m.guest === guest) && !(open && hasEnded(m));
+      const listed: Listed<Migration> = {
+        kind: 'migration',
+        ask: () => call.api.migrations(filter),
+        from: (world) =>
+          [...world.migrations.values()]
+            .filter(isWanted)
+            .sort((x, y) => x.startedAtMs - y.startedAtMs),
+      };
+      return watching(call, listed, migrationTable);
     },
   );
 

@@ -6,13 +6,8 @@
  * The reader is a revision and a connection. While the connection takes no more, nothing is written
  * and nothing is kept; when it does again, the reader is told what changed since its revision.
  */
-import { GodwitError } from '@godwit/protocol';
-import {
-  EVENT_KINDS,
-  EVENTS_ALIVE_MS,
-  type EventKind,
-  type eventsQuery,
-} from '@godwit/protocol/http-api';
+import { EVENTS_ALIVE_MS, GodwitError } from '@godwit/protocol';
+import { EVENT_KINDS, type EventKind, type eventsQuery } from '@godwit/protocol/http-api';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { EventHub } from './event-hub.ts';
 

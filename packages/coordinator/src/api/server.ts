@@ -8,18 +8,14 @@
  */
 import websocket from '@fastify/websocket';
 import {
+  API_VERSION,
+  API_VERSION_HEADER,
   CONTROL_MESSAGE_BYTES_MAX,
   ELF_BYTES_MAX,
   EXPOSITION_TYPE,
   GodwitError,
 } from '@godwit/protocol';
-import {
-  API_VERSION,
-  API_VERSION_HEADER,
-  openapiDocument,
-  ROUTES,
-  type Route,
-} from '@godwit/protocol/http-api';
+import { openapiDocument, ROUTES, type Route } from '@godwit/protocol/http-api';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Logger } from '../log.ts';
 import { Access, type Listen } from './access.ts';

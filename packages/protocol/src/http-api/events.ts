@@ -20,9 +20,6 @@ import { guest, host, migration } from './views.ts';
 export const EVENT_KINDS = ['host', 'guest', 'migration'] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
-/** Silence is broken by a comment after this; twice it is a connection that is gone. */
-export const EVENTS_ALIVE_MS = 15_000;
-
 export const eventsQuery = z.strictObject({
   since: z
     .string()

@@ -6,9 +6,10 @@
  * Pure. Nothing is written by hand twice, so the document cannot say what the server does not do.
  */
 import { z } from 'zod';
+import { API_VERSION, API_VERSION_HEADER } from '../limits.ts';
 import { eventData } from './events.ts';
 import * as requests from './requests.ts';
-import { API_VERSION, API_VERSION_HEADER, ROUTES, type Route, type RouteId } from './routes.ts';
+import { ROUTES, type Route, type RouteId } from './routes.ts';
 import * as views from './views.ts';
 
 type Json = { [key: string]: unknown };

@@ -12,11 +12,6 @@ import { eventsQuery } from './events.ts';
 import * as ask from './requests.ts';
 import * as view from './views.ts';
 
-/** First part of every path, and of the header below. Raised when a client of before would break. */
-export const API_VERSION = 1;
-/** In every answer; a client that sends it with another number is refused before anything else. */
-export const API_VERSION_HEADER = 'godwit-api-version';
-
 export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** With `:name` for what the caller fills in. */
