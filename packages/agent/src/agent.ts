@@ -28,6 +28,7 @@ import { GuestRequests } from './guest/guest-requests.ts';
 import { GuestTable } from './guest/guest-table.ts';
 import { MemoryPool } from './guest/memory-pool.ts';
 import type { Log } from './log.ts';
+import { AgentMetrics } from './metrics.ts';
 import { type AgentOptions, addressText } from './options.ts';
 import type { CoordinatorSeen } from './state/coordinator-seen.ts';
 import { Journal } from './state/journal.ts';
@@ -73,6 +74,7 @@ export class Agent {
   readonly link: CoordinatorLink;
   readonly consoles: ConsoleServer;
   readonly migrations: MigrationHost;
+  readonly metrics = new AgentMetrics(this);
   readonly #requests: GuestRequests;
   readonly #shutdowns: (() => void)[] = [];
   #deaths: readonly DeathReport[];
@@ -121,6 +123,7 @@ export class Agent {
       onPeer: (socket) => this.migrations.onPeerSocket(socket),
       onConsole: (socket) => this.consoles.onSocket(socket),
       health: () => ({ ok: true, host: this.host, incarnation: this.incarnation }),
+      metrics: () => this.metrics.text(),
       pulse: (name) => this.#pulse(name),
     });
     this.link.start();

@@ -4,6 +4,7 @@
  *   /v1/peer      WebSocket -> migrations   the first message carries the migration's capability
  *   /v1/console   WebSocket -> consoles     with a cluster token: Authorization: Bearer, or ?token=
  *   /v1/guests/NAME/pulse   GET, JSON   the guest's count of work done, for whoever watches from outside
+ *   /metrics      GET, text for Prometheus; with a cluster token: Authorization: Bearer
  *   /healthz      GET, JSON
  *
  * Pages never pass here; each channel thread has a port of its own. What comes in is limited before
@@ -18,6 +19,7 @@ import type { Duplex } from 'node:stream';
 import {
   CONSOLE_MESSAGE_BYTES_MAX,
   CONTROL_MESSAGE_BYTES_MAX,
+  EXPOSITION_TYPE,
   GodwitError,
 } from '@godwit/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -37,6 +39,8 @@ export interface ControlServerOptions {
   onPeer(socket: WebSocket): void;
   onConsole(socket: WebSocket): void;
   health(): object;
+  /** Text exposition format. */
+  metrics(): string;
   /** Nothing when this host does not hold the guest. */
   pulse(guest: string): object | undefined;
 }
@@ -98,19 +102,21 @@ export class ControlServer {
 
   #request(request: IncomingMessage, response: ServerResponse): void {
     const answer = request.method === 'GET' ? this.#answer(request) : undefined;
-    response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(answer ?? { error: 'no such path' }));
+    const isText = typeof answer === 'string';
+    const type = isText ? EXPOSITION_TYPE : 'application/json';
+    response.writeHead(answer ? 200 : 404, { 'content-type': type });
+    response.end(isText ? answer : JSON.stringify(answer ?? { error: 'no such path' }));
   }
 
-  #answer(request: IncomingMessage): object | undefined {
+  #answer(request: IncomingMessage): object | string | undefined {
     const url = URL.parse(request.url ?? '', 'http://agent');
     if (url?.pathname === '/healthz') return this.#options.health();
     const { token } = this.#options;
-    const guest = /^\/v1\/guests\/([a-z0-9-]+)\/pulse$/.exec(url?.pathname ?? '')?.[1];
-    if (url === null || guest === undefined) return undefined;
     // Who may not ask is told no more than who asks for a guest that is not here.
-    if (token !== undefined && !isToken(token, url, request)) return undefined;
-    return this.#options.pulse(guest);
+    if (url === null || (token !== undefined && !isToken(token, url, request))) return undefined;
+    if (url.pathname === '/metrics') return this.#options.metrics();
+    const guest = /^\/v1\/guests\/([a-z0-9-]+)\/pulse$/.exec(url.pathname)?.[1];
+    return guest === undefined ? undefined : this.#options.pulse(guest);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -38,6 +38,7 @@ async function bench(t: TestContext): Promise<Bench> {
     onPeer: (socket) => socket.terminate(),
     onConsole: (socket) => consoles.onSocket(socket),
     health: () => ({ ok: true }),
+    metrics: () => '',
     pulse: () => undefined,
   });
   t.after(async () => {

@@ -142,6 +142,7 @@ export abstract class MigrationBase<
 
   /** @returns false when the coordinator is out of reach; `coordinatorBack` will come */
   protected tellCoordinator(message: Message): boolean {
+    this.agent.metrics.said(message);
     return this.agent.link.send(message);
   }
 
