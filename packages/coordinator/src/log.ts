@@ -17,5 +17,7 @@ export function makeLog(level: LogLevel, file?: string): Logger {
     file === undefined
       ? destination({ fd: 2, sync: true })
       : destination({ dest: file, append: true, mkdir: true, sync: true });
+  // A disk that is full takes the log first; that must end nothing.
+  stream.on('error', () => {});
   return pino({ level, base: { service: 'coordinator', pid: process.pid } }, stream);
 }

@@ -69,7 +69,16 @@ async function main(): Promise<void> {
   const listen = parseListen(options.listen);
   checkListen(listen, options.token);
   const log = makeLog(options.logLevel, options.logFile);
-  const store = new SqliteStore(join(options.stateDir, STORE_FILE));
+  const store = new SqliteStore(join(options.stateDir, STORE_FILE), {
+    stalled: (error) => {
+      if (error === undefined) log.warn('the store can be written again');
+      else log.error({ hint: error.hint }, `waiting: ${error.message}`);
+    },
+    failed: (error) => {
+      log.fatal({ hint: error.hint }, error.message);
+      fail(error);
+    },
+  });
   const coordinator = await Coordinator.start({
     store,
     log,

@@ -1,11 +1,37 @@
-/** Child of store.test.ts: writes without end and prints each key after its acknowledgement. */
+/**
+ * Child of the store's tests: writes without end and says what is acknowledged.
+ *
+ *   node store-writer.ts PATH WIDTH
+ *
+ * WIDTH transactions are always under way, so that commits come in groups. Each writes a pair of
+ * records, `left/TERM-N` and `right/TERM-N`; after its acknowledgement comes a line
+ * `{"term","n","revision"}`. A stall is said as {"stall": CODE, or null when it is over}.
+ */
 import { writeSync } from 'node:fs';
 import { SqliteStore } from '../src/store/sqlite-store.ts';
 
-const store = new SqliteStore(process.argv[2]!);
-for (let n = 0; ; n++) {
-  const key = `n/${store.term}-${n}`;
-  await store.transact([], [{ key, value: JSON.stringify({ n }) }]);
-  writeSync(1, `${key}\n`);
-  await new Promise((resolve) => setImmediate(resolve));
+const [path, width] = process.argv.slice(2);
+const say = (line: object): void => void writeSync(1, `${JSON.stringify(line)}\n`);
+const store = new SqliteStore(path!, {
+  stalled: (error) => say({ stall: error?.code ?? null }),
+});
+const value = JSON.stringify({ padding: 'x'.repeat(200) });
+let n = 0;
+
+async function write(): Promise<void> {
+  for (;;) {
+    const name = `${store.term}-${n}`;
+    const mine = n;
+    n += 1;
+    const { revision } = await store.transact(
+      [],
+      [
+        { key: `left/${name}`, value },
+        { key: `right/${name}`, value },
+      ],
+    );
+    say({ term: store.term, n: mine, revision });
+  }
 }
+
+for (let i = 0; i < Number(width); i++) void write();

@@ -60,6 +60,10 @@ interface ErrorDetail {
   'state.version': { what: string; version: number };
   'state.corrupt': { what: string; why: string };
   'store.locked': { path: string };
+  'store.full': { path: string; why: string };
+  'store.failed': { path: string; why: string };
+  'store.compacted': { asked: number; oldest: number };
+  'store.lease_gone': { lease: string };
   'store.back_in_time': { storeId: string; seen: number; found: number };
   'store.stale_term': { term: number; seen: number };
   'coordinator.unreachable': { address: string; why: string };
@@ -360,6 +364,26 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     text: (d) => `${d.path} is in use by another coordinator`,
     hint: 'one coordinator a store; stop the other one or give another --store',
   },
+  'store.full': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => `${d.path} cannot grow: ${d.why}`,
+    hint: 'make room on its file system; what was acknowledged is safe, guests run on meanwhile',
+  },
+  'store.failed': {
+    fault: 'us',
+    exit: 1,
+    text: (d) => `${d.path} cannot be written any more: ${d.why}`,
+    hint: 'look after its disk, then start the coordinator again; guests run on meanwhile',
+  },
+  'store.compacted': {
+    fault: 'user',
+    exit: 4,
+    text: (d) =>
+      `changes after revision ${d.asked} are forgotten, those after ${d.oldest} are kept`,
+    hint: 'read the range anew and watch from the revision it shows',
+  },
+  'store.lease_gone': { fault: 'user', exit: 4, text: (d) => `lease ${d.lease} has ended` },
   'store.back_in_time': {
     fault: 'user',
     exit: 4,

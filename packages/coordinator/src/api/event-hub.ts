@@ -15,6 +15,7 @@ import { createHash } from 'node:crypto';
 import type { Guest, Host, Migration } from '@godwit/protocol';
 import { EVENT_KINDS, type EventData, type EventKind } from '@godwit/protocol/http-api';
 import type { CommandParts } from '../guest-commands.ts';
+import { ALL_KEYS } from '../store/store.ts';
 
 /** Changes of one commit and of those right after it go out together. */
 const GATHER_MS = 20;
@@ -62,7 +63,7 @@ export class EventHub {
     const { store } = parts.records;
     this.term = store.term;
     this.#endWatches = [
-      store.watch('', ({ key }) => this.#committed(key)),
+      store.watch(ALL_KEYS, store.revision, ({ key }) => this.#committed(key)),
       parts.migrations.watchAll((view) => this.#mark('migration', view.id)),
     ];
   }

@@ -39,6 +39,7 @@ export function makeHandlers(parts: ApiParts): Handlers {
       openMigrations: migrations.openCount,
       uptimeS: process.uptime(),
       pid: process.pid,
+      ...(records.store.stall && { stall: records.store.stall.message }),
     }),
     shutdown: async () => {
       await parts.shutdown();

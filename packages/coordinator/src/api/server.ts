@@ -62,6 +62,9 @@ export function makeServer(options: ServerOptions): Server {
     reply.header(API_VERSION_HEADER, String(API_VERSION));
     access.check(request.headers);
     checkVersion(request);
+    // A change that is asked for now could not be kept: said at once, not after a deadline.
+    const { stall } = options.parts.records.store;
+    if (stall !== undefined && request.method !== 'GET') throw stall;
   });
   app.addHook('onResponse', async (_request, reply) => metrics.answered(reply.statusCode));
   answerErrors(app, options.log);

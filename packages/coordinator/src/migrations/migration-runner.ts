@@ -16,6 +16,7 @@ import {
   type CoordinatorEvent,
   type CoordinatorState,
   GodwitError,
+  isSettled,
   type Message,
   type Migration,
   type Side,
@@ -90,17 +91,18 @@ export class MigrationRunner {
     });
   }
 
+  /** As it is on disk, and with it the two below: nobody outside sees more. */
   get record(): MigrationRecord {
-    return this.#record.now;
+    return this.#record.shown;
   }
 
   get isSettled(): boolean {
-    return this.#record.isSettled;
+    return isSettled(this.record.core.phase);
   }
 
   /** As the API shows it, with what is only in memory. */
   get view(): Migration {
-    const { view } = this.#record.now;
+    const { view } = this.record;
     return this.#progress && !this.isSettled ? { ...view, progress: this.#progress } : view;
   }
 

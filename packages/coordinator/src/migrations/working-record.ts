@@ -5,8 +5,8 @@
  *
  * A change is made in memory at once, so that two changes in a row never start from the same copy,
  * and the promise resolves when it is on disk. Phases and progress are noted in memory only and go
- * out with the next change. Reads by people may be a moment ahead of the disk; agents are told
- * nothing before the promise is kept.
+ * out with the next change. Neither people nor agents are told of a change before its promise is
+ * kept: what is read from outside is `shown`, which follows the disk.
  */
 import type { CoordinatorState, Migration, Side } from '@godwit/protocol';
 import { isSettled } from '@godwit/protocol';
@@ -21,10 +21,14 @@ export class WorkingRecord {
   readonly #records: Records;
   readonly #changed: () => void;
   #now: MigrationRecord;
+  #shown: MigrationRecord;
+  /** Changes on their way to the disk. */
+  #due = 0;
 
   /** @param changed called after every change: watchers are told */
   constructor(record: MigrationRecord, records: Records, changed: () => void) {
     this.#now = record;
+    this.#shown = record;
     this.#records = records;
     this.#changed = changed;
   }
@@ -33,21 +37,29 @@ export class WorkingRecord {
     return this.#now;
   }
 
+  /** Without what is not durable yet. */
+  get shown(): MigrationRecord {
+    return this.#shown;
+  }
+
   get isSettled(): boolean {
     return isSettled(this.#now.core.phase);
   }
 
   async save(change: Partial<MigrationRecord>): Promise<void> {
     this.#now = { ...this.#now, ...change };
-    await this.#records.migrations.update(this.#now.view.id, () => this.#now);
-    this.#changed();
+    await this.#show(this.#records.migrations.update(this.#now.view.id, () => this.#now));
   }
 
   /** A step of the core and the owner of the guest become durable as one. */
   async commit(core: CoordinatorState, happened: Happened): Promise<void> {
-    const { id, guest: name } = this.#now.view;
     const hasEntered = core.phase !== this.#now.core.phase;
     this.#now = recordAfter(this.#now, core, happened);
+    await this.#show(this.#write(hasEntered, happened));
+  }
+
+  async #write(hasEntered: boolean, happened: Happened): Promise<void> {
+    const { id, guest: name } = this.#now.view;
     for (let isDone = false; !isDone; ) {
       const puts = [this.#records.migrations.put(id, this.#now)];
       const guest = this.#records.guests.get(name);
@@ -57,6 +69,15 @@ export class WorkingRecord {
       // False: one of the records was written meanwhile (the guest's witness, say). Once more.
       isDone = await commit(this.#records.store, puts);
     }
+  }
+
+  /** Once `written` is kept, people see the record as it is now, or as the next change leaves it. */
+  async #show(written: Promise<unknown>): Promise<void> {
+    const change = this.#now;
+    this.#due += 1;
+    await written;
+    this.#due -= 1;
+    this.#shown = this.#due === 0 ? this.#now : change;
     this.#changed();
   }
 
@@ -71,6 +92,8 @@ export class WorkingRecord {
       phaseHeardAtMs: view[name] === phase ? this.#now.phaseHeardAtMs : Date.now(),
       view: { ...view, [name]: phase, phases, ...(isSwitching && { state: 'switchover' }) },
     };
+    if (this.#due > 0) return;
+    this.#shown = this.#now;
     this.#changed();
   }
 }

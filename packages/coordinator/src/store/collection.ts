@@ -10,7 +10,7 @@
  * Records are values: never changed in place, always replaced.
  */
 import { GodwitError } from '@godwit/protocol';
-import { ABSENT, type Compare, type Store, type Write } from './store.ts';
+import { ABSENT, type Compare, type Store, type Write, withPrefix } from './store.ts';
 
 /** Version of the record layouts; stored with each, so that a later release can read ours. */
 const RECORD_VERSION = 1;
@@ -39,10 +39,12 @@ export class Collection<T extends object> {
   /** @throws GodwitError `state.version`, `state.corrupt` a record that this release cannot read */
   static async load<T extends object>(store: Store, prefix: string): Promise<Collection<T>> {
     const collection = new Collection<T>(store, prefix);
-    for (const { key, value, revision } of await store.list(prefix)) {
+    const range = withPrefix(prefix);
+    const { entries, revision: after } = await store.range(range);
+    for (const { key, value, revision } of entries) {
       collection.#held.set(key.slice(prefix.length), { value: parse(key, value), revision });
     }
-    store.watch(prefix, ({ key, entry }) => {
+    store.watch(range, after, ({ key, entry }) => {
       const name = key.slice(prefix.length);
       if (entry === undefined) collection.#held.delete(name);
       else {
@@ -93,11 +95,12 @@ export class Collection<T extends object> {
 }
 
 /** Commits several records, of any collections, as one. False: another writer was first. */
-export function commit(store: Store, puts: readonly Put[]): Promise<boolean> {
-  return store.transact(
+export async function commit(store: Store, puts: readonly Put[]): Promise<boolean> {
+  const { isCommitted } = await store.transact(
     puts.map((put) => put.compare),
     puts.map((put) => put.write),
   );
+  return isCommitted;
 }
 
 function parse<T>(key: string, text: string): T {

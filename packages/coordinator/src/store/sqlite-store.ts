@@ -1,170 +1,295 @@
 /**
  * The embedded store: one SQLite file that this process holds alone.
  *
- * WAL with synchronous=FULL: a commit is in the log and the log is synced before `transact`
- * resolves, so neither kill -9 nor a power failure takes back what was acknowledged. The lock is
- * SQLite's own exclusive locking mode, taken before anything is read and held until the process
- * ends, however it ends: a second coordinator cannot open the file, and no stale lock survives.
+ *   transact --queue--> [group of this turn] --one commit, one sync--> watchers told --> promises kept
+ *
+ * What is durable when: WAL with synchronous=FULL, so a commit is in the log and the log is synced
+ * before the promise of `transact` resolves; neither kill -9 nor a power failure takes back what
+ * was acknowledged. What is asked for in one turn of the event loop is committed as one group, with
+ * one sync: a thousand agents that register at once do not cost a thousand. Each transaction of a
+ * group keeps its own revision and sees the writes of those before it.
+ *
+ * A disk that is full stalls the store: the group is rolled back whole, stays in the queue and is
+ * tried again, so its writers wait, nothing they would say is said, and readers go on with what is
+ * committed. Any other failure ends it: after a sync that failed nobody knows what is on the disk.
  *
  * Main thread only. A commit blocks it for about a millisecond; a migration needs a dozen.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { GodwitError } from '@godwit/protocol';
-import { ABSENT, type Change, type Compare, type Entry, type Store, type Write } from './store.ts';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { assert, GodwitError } from '@godwit/protocol';
+import { History } from './history.ts';
+import { Leases } from './leases.ts';
+import { errorOf, openFile } from './sqlite-file.ts';
+import {
+  ABSENT,
+  type Change,
+  type Compare,
+  type Entry,
+  type Outcome,
+  type Range,
+  type Snapshot,
+  type Store,
+  type Write,
+} from './store.ts';
 
-/** Layout of the tables below; a file of another version is refused. */
-const SCHEMA_VERSION = 1;
+/** Of one commit: it blocks the loop for as long as it takes to write them, about 10 us each. */
+const GROUP_MAX = 1_000;
+/** A store that is stalled tries again; space that was made is noticed within this. */
+const RETRY_MS = 500;
 
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS entry (
-    key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS meta (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    version INTEGER NOT NULL, id TEXT NOT NULL, term INTEGER NOT NULL, revision INTEGER NOT NULL
-  ) STRICT;
-`;
+export interface SqliteStoreEvents {
+  /** Commits begin to wait, with the reason, or (undefined) go on. */
+  stalled?(stall: GodwitError | undefined): void;
+  /** Nothing can be written any more. */
+  failed?(error: GodwitError): void;
+}
 
-interface Watcher {
-  readonly prefix: string;
-  readonly listener: (change: Change) => void;
+/** One thing to be done within a commit. */
+interface Job<T = unknown> {
+  /** Runs inside the commit, and again if that had to be rolled back. An error is this job's own. */
+  run(group: Group): T | GodwitError;
+  resolve(result: T): void;
+  reject(error: GodwitError): void;
+}
+
+/** What one commit has done so far. */
+interface Group {
+  revision: number;
+  readonly changes: Change[];
+  /** Something beside entries was written. */
+  isTouched: boolean;
 }
 
 export class SqliteStore implements Store {
   readonly id: string;
   readonly term: number;
-  #revision: number;
+  readonly #path: string;
+  readonly #events: SqliteStoreEvents;
   readonly #database: DatabaseSync;
-  readonly #watchers = new Set<Watcher>();
-  readonly #select: StatementSync;
-  readonly #range: StatementSync;
-  readonly #upsert: StatementSync;
-  readonly #remove: StatementSync;
-  readonly #setRevision: StatementSync;
+  readonly #sql: ReturnType<typeof prepare>;
+  readonly #history: History;
+  readonly #leases: Leases;
+  #revision: number;
+  #queue: Job[] = [];
+  #due: NodeJS.Immediate | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #stall: GodwitError | undefined;
+  /** It failed or was closed: nothing is written any more. */
+  #end: GodwitError | undefined;
 
-  /**
-   * Opens or makes the store, takes its lock and raises the term.
-   *
-   * @param path file of the store; its directory is made, readable by its owner only, because
-   *   records hold the capabilities of open migrations
-   * @throws GodwitError `store.locked` another coordinator holds it; `state.version`,
-   *   `state.corrupt` the file is not a store this release reads
-   */
-  constructor(path: string) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    this.#database = new DatabaseSync(path);
-    try {
-      const meta = takeOver(this.#database);
-      this.id = meta.id;
-      this.term = meta.term;
-      this.#revision = meta.revision;
-    } catch (thrown) {
-      this.#database.close();
-      throw openError(path, thrown);
+  /** @throws GodwitError `store.locked`, `store.full`, `state.version`, `state.corrupt` */
+  constructor(path: string, events: SqliteStoreEvents = {}) {
+    const { database, meta } = openFile(path);
+    this.#path = path;
+    this.#events = events;
+    this.#database = database;
+    this.#sql = prepare(database);
+    this.id = meta.id;
+    this.term = meta.term;
+    this.#revision = meta.revision;
+    this.#history = new History(meta.revision);
+    this.#leases = new Leases((lease) => void this.revokeLease(lease).catch(() => {}));
+    for (const { id, ttl_ms } of this.#sql.leases.all() as { id: string; ttl_ms: number }[]) {
+      this.#leases.hold(id, ttl_ms);
     }
-    this.#select = this.#database.prepare('SELECT revision FROM entry WHERE key = ?');
-    this.#range = this.#database.prepare(
-      'SELECT key, value, revision FROM entry WHERE key >= ? AND key < ? ORDER BY key',
-    );
-    this.#upsert = this.#database.prepare(
-      'INSERT INTO entry (key, value, revision) VALUES (?, ?, ?) ' +
-        'ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision',
-    );
-    this.#remove = this.#database.prepare('DELETE FROM entry WHERE key = ?');
-    this.#setRevision = this.#database.prepare('UPDATE meta SET revision = ?');
   }
 
   get revision(): number {
     return this.#revision;
   }
 
-  async list(prefix: string): Promise<Entry[]> {
-    const rows = this.#range.all(prefix, `${prefix}\u{10ffff}`) as unknown as Entry[];
-    return rows.map(({ key, value, revision }) => ({ key, value, revision }));
+  get compactedRevision(): number {
+    return this.#history.compactedRevision;
   }
 
-  async transact(compares: readonly Compare[], writes: readonly Write[]): Promise<boolean> {
-    const revision = this.#revision + 1;
+  get stall(): GodwitError | undefined {
+    return this.#stall;
+  }
+
+  async range({ from, to }: Range, limit = Number.MAX_SAFE_INTEGER - 1): Promise<Snapshot> {
+    const rows = this.#sql.range.all(from, to, limit + 1) as unknown as Entry[];
+    const entries = rows.slice(0, limit).map((row) => ({ ...row }));
+    return { entries, revision: this.#revision, isWhole: rows.length <= limit };
+  }
+
+  async transact(compares: readonly Compare[], writes: readonly Write[]): Promise<Outcome> {
+    const keys = new Set(writes.map((write) => write.key));
+    assert(keys.size === writes.length, 'a transaction writes a key at most once');
+    return this.#enqueue((group) => this.#transact(group, compares, writes));
+  }
+
+  watch(range: Range, after: number, listener: (change: Change) => void): () => void {
+    return this.#history.watch(range, after, listener);
+  }
+
+  compact(revision: number): void {
+    this.#history.compact(Math.min(revision, this.#revision));
+  }
+
+  async grantLease(ttlMs: number): Promise<string> {
+    const lease = randomBytes(8).toString('hex');
+    await this.#enqueue((group) => {
+      group.isTouched = true;
+      this.#sql.grant.run(lease, ttlMs);
+    });
+    this.#leases.hold(lease, ttlMs);
+    return lease;
+  }
+
+  async keepAlive(lease: string): Promise<void> {
+    if (!this.#leases.keepAlive(lease)) throw new GodwitError('store.lease_gone', { lease });
+  }
+
+  async revokeLease(lease: string): Promise<void> {
+    if (!this.#leases.has(lease)) return;
+    this.#leases.drop(lease);
+    await this.#enqueue((group) => {
+      group.isTouched = true;
+      const keys = this.#sql.keysOf.all(lease) as { key: string }[];
+      this.#write(
+        group,
+        keys.map(({ key }) => ({ key, value: undefined })),
+      );
+      this.#sql.revoke.run(lease);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#end !== undefined) return;
+    this.#flush();
+    this.#finish(new GodwitError('store.failed', { path: this.#path, why: 'it was closed' }));
+    this.#database.close();
+  }
+
+  // ------------------------------------------------------------------------------- the queue
+
+  #enqueue<T>(run: (group: Group) => T | GodwitError): Promise<T> {
+    if (this.#end !== undefined) return Promise.reject(this.#end);
+    return new Promise<T>((resolve, reject) => {
+      this.#queue.push({ run, resolve: resolve as (result: unknown) => void, reject });
+      if (this.#stall === undefined) this.#due ??= setImmediate(() => this.#flush());
+    });
+  }
+
+  /** Commits what waits, as one. */
+  #flush(): void {
+    clearImmediate(this.#due);
+    clearTimeout(this.#retry);
+    this.#due = undefined;
+    const jobs = this.#queue.splice(0, GROUP_MAX);
+    if (jobs.length === 0) return;
+    const group: Group = { revision: this.#revision, changes: [], isTouched: false };
+    let results: unknown[];
+    try {
+      results = this.#commit(jobs, group);
+    } catch (thrown) {
+      this.#queue = [...jobs, ...this.#queue];
+      this.#failed(errorOf(this.#path, thrown));
+      return;
+    }
+    if (this.#stall !== undefined) this.#setStall(undefined);
+    this.#revision = group.revision;
+    if (this.#queue.length > 0) this.#due = setImmediate(() => this.#flush());
+    this.#history.add(group.changes);
+    for (const [i, job] of jobs.entries()) settle(job, results[i]);
+  }
+
+  /** @returns what each job came to */
+  #commit(jobs: readonly Job[], group: Group): unknown[] {
     this.#database.exec('BEGIN IMMEDIATE');
     try {
-      if (!compares.every((compare) => this.#isCurrent(compare))) {
-        this.#database.exec('ROLLBACK');
-        return false;
-      }
-      for (const { key, value } of writes) {
-        if (value === undefined) this.#remove.run(key);
-        else this.#upsert.run(key, value, revision);
-      }
-      this.#setRevision.run(revision);
-      this.#database.exec('COMMIT');
+      const results = jobs.map((job) => job.run(group));
+      if (group.changes.length > 0) this.#sql.setRevision.run(group.revision);
+      const isWorthIt = group.isTouched || group.changes.length > 0;
+      this.#database.exec(isWorthIt ? 'COMMIT' : 'ROLLBACK');
+      return results;
     } catch (thrown) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw thrown;
     }
-    this.#revision = revision;
-    for (const { key, value } of writes) {
-      this.#announce({ key, entry: value === undefined ? undefined : { key, value, revision } });
+  }
+
+  #failed(error: GodwitError): void {
+    if (error.code === 'store.full') {
+      if (this.#stall === undefined) this.#setStall(error);
+      this.#retry = setTimeout(() => this.#flush(), RETRY_MS);
+      return;
     }
-    return true;
+    this.#finish(error);
+    this.#events.failed?.(error);
   }
 
-  watch(prefix: string, listener: (change: Change) => void): () => void {
-    const watcher = { prefix, listener };
-    this.#watchers.add(watcher);
-    return () => this.#watchers.delete(watcher);
+  #setStall(stall: GodwitError | undefined): void {
+    this.#stall = stall;
+    this.#events.stalled?.(stall);
   }
 
-  async close(): Promise<void> {
-    this.#watchers.clear();
-    this.#database.close();
+  #finish(error: GodwitError): void {
+    this.#end = error;
+    clearTimeout(this.#retry);
+    this.#leases.clear();
+    this.#history.clear();
+    for (const { reject } of this.#queue.splice(0)) reject(this.#stall ?? error);
+  }
+
+  // --------------------------------------------------------------------------- inside a commit
+
+  #transact(
+    group: Group,
+    compares: readonly Compare[],
+    writes: readonly Write[],
+  ): Outcome | GodwitError {
+    const gone = writes.find(({ lease }) => lease !== undefined && !this.#leases.has(lease));
+    if (gone?.lease !== undefined)
+      return new GodwitError('store.lease_gone', { lease: gone.lease });
+    const isCommitted = compares.every((compare) => this.#isCurrent(compare));
+    if (isCommitted) this.#write(group, writes);
+    return { isCommitted, revision: group.revision };
   }
 
   #isCurrent({ key, revision }: Compare): boolean {
-    const row = this.#select.get(key) as { revision: number } | undefined;
+    const row = this.#sql.select.get(key) as { revision: number } | undefined;
     return (row?.revision ?? ABSENT) === revision;
   }
 
-  #announce(change: Change): void {
-    for (const { prefix, listener } of this.#watchers) {
-      if (change.key.startsWith(prefix)) listener(change);
+  #write(group: Group, writes: readonly Write[]): void {
+    const revision = group.revision + 1;
+    for (const { key, value, lease } of writes) {
+      if (value === undefined) {
+        const { changes } = this.#sql.remove.run(key);
+        if (changes > 0) group.changes.push({ key, revision, entry: undefined });
+      } else {
+        this.#sql.upsert.run(key, value, revision, lease ?? null);
+        group.changes.push({ key, revision, entry: { key, value, revision } });
+      }
     }
+    if (group.changes.at(-1)?.revision === revision) group.revision = revision;
   }
 }
 
-/** Takes the lock, checks the version and raises the term; all of it before anything is read. */
-function takeOver(database: DatabaseSync): { id: string; term: number; revision: number } {
-  // Exclusive mode before the first access: the lock is then never given back between two
-  // transactions, and WAL needs no shared-memory file.
-  database.exec('PRAGMA locking_mode = EXCLUSIVE');
-  database.exec('PRAGMA journal_mode = WAL');
-  database.exec('PRAGMA synchronous = FULL');
-  database.exec('BEGIN EXCLUSIVE');
-  database.exec(SCHEMA);
-  database
-    .prepare('INSERT OR IGNORE INTO meta VALUES (1, ?, ?, 0, 0)')
-    .run(SCHEMA_VERSION, randomBytes(8).toString('hex'));
-  const meta = database
-    .prepare('UPDATE meta SET term = term + 1 RETURNING version, id, term, revision')
-    .get() as { version: number; id: string; term: number; revision: number };
-  if (meta.version !== SCHEMA_VERSION) {
-    throw new GodwitError('state.version', { what: 'the store', version: meta.version });
-  }
-  database.exec('COMMIT');
-  return meta;
+function settle(job: Job, result: unknown): void {
+  if (result instanceof GodwitError) job.reject(result);
+  else job.resolve(result);
 }
 
-/** SQLite's result codes (sqlite.org/rescode.html) as errors of ours. */
-function openError(path: string, thrown: unknown): GodwitError {
-  const code = (thrown as { errcode?: number }).errcode ?? 0;
-  const primary = code & 0xff;
-  const [SQLITE_BUSY, SQLITE_LOCKED] = [5, 6];
-  if (primary === SQLITE_BUSY || primary === SQLITE_LOCKED) {
-    return new GodwitError('store.locked', { path }, { cause: thrown });
-  }
-  if (thrown instanceof GodwitError) return thrown;
-  const why = thrown instanceof Error ? thrown.message : String(thrown);
-  return new GodwitError('state.corrupt', { what: path, why }, { cause: thrown });
+function prepare(database: DatabaseSync) {
+  const sql = (text: string): StatementSync => database.prepare(text);
+  return {
+    select: sql('SELECT revision FROM entry WHERE key = ?'),
+    range: sql(
+      'SELECT key, value, revision FROM entry WHERE key >= ? AND key < ? ORDER BY key LIMIT ?',
+    ),
+    upsert: sql(
+      'INSERT INTO entry (key, value, revision, lease) VALUES (?, ?, ?, ?) ' +
+        'ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision, ' +
+        'lease = excluded.lease',
+    ),
+    remove: sql('DELETE FROM entry WHERE key = ?'),
+    setRevision: sql('UPDATE meta SET revision = ?'),
+    leases: sql('SELECT id, ttl_ms FROM lease'),
+    grant: sql('INSERT INTO lease (id, ttl_ms) VALUES (?, ?)'),
+    keysOf: sql('SELECT key FROM entry WHERE lease = ? ORDER BY key'),
+    revoke: sql('DELETE FROM lease WHERE id = ?'),
+  };
 }

@@ -29,6 +29,9 @@ export const status = z.strictObject({
   openMigrations: count,
   uptimeS: z.number(),
   pid: count,
+  stall: text
+    .describe('Why nothing can be written at the moment; changes are refused until it is over.')
+    .exactOptional(),
 });
 export type Status = z.infer<typeof status>;
 
