@@ -1,6 +1,7 @@
 /**
  * npm run bench -- NAME [flags]: whole-system benchmarks, each with a peer in the same run.
  */
+import { drain } from './drain.ts';
 import { latency } from './latency.ts';
 import { transfer } from './transfer.ts';
 
@@ -8,6 +9,7 @@ const BENCHES: {
   readonly [name: string]: { run: (args: string[]) => Promise<void>; what: string };
 } = {
   transfer: { run: transfer, what: 'bulk pre-copy of an idle guest, beside iperf3' },
+  drain: { run: drain, what: 'a host emptied of 20 guests, the coordinator killed in the middle' },
   latency: {
     run: latency,
     what: 'downtime of every mode and post-copy faults, beside a TCP ping-pong',

@@ -10,12 +10,18 @@ import {
   type AuditResult,
   type ConsoleAddress,
   type CreateGuestRequest,
+  type Drain,
+  type DrainPlan,
+  type DrainRequest,
   GodwitError,
   type Guest,
   type GuestDetail,
   type Host,
+  type LimitsRequest,
   type MigrateRequest,
   type Migration,
+  type MoveLimits,
+  type MovePlan,
   type Status,
 } from '@godwit/protocol';
 import { WebSocket } from 'ws';
@@ -68,6 +74,15 @@ export class ApiClient {
     this.#ask<{ lost: string[] }>('POST', `/v1/hosts/${part(host)}/fence`, {
       body: { confirm: true, discardTarget },
     });
+  cordon = (host: string, reason: string) =>
+    this.#ask<Host>('POST', `/v1/hosts/${part(host)}/cordon`, { body: { reason } });
+  uncordon = (host: string) => this.#ask<Host>('POST', `/v1/hosts/${part(host)}/uncordon`);
+  planDrain = (host: string, kind: Drain['kind'], body: DrainRequest) =>
+    this.#ask<DrainPlan>('POST', `/v1/hosts/${part(host)}/${kind}/plan`, { body });
+  startDrain = (host: string, kind: Drain['kind'], body: DrainRequest) =>
+    this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/${kind}`, { body });
+  drain = (host: string) => this.#ask<Drain>('GET', `/v1/hosts/${part(host)}/drain`);
+  cancelDrain = (host: string) => this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/drain/cancel`);
   guests = () => this.#ask<Guest[]>('GET', '/v1/guests');
   guest = (guest: string) => this.#ask<GuestDetail>('GET', `/v1/guests/${part(guest)}`);
   createGuest = (body: CreateGuestRequest) =>
@@ -86,6 +101,10 @@ export class ApiClient {
     this.#ask<ConsoleAddress>('GET', `/v1/guests/${part(guest)}/console`, { deadlineMs });
   migrate = (body: MigrateRequest) =>
     this.#ask<Migration>('POST', '/v1/migrations', { body, deadlineMs: WORK_DEADLINE_MS });
+  planMigration = (body: MigrateRequest) =>
+    this.#ask<MovePlan>('POST', '/v1/migrations/plan', { body });
+  limits = () => this.#ask<MoveLimits>('GET', '/v1/limits');
+  setLimits = (body: LimitsRequest) => this.#ask<MoveLimits>('POST', '/v1/limits', { body });
   migrations = (filter: { guest?: string; open?: boolean } = {}) => {
     const query = new URLSearchParams();
     if (filter.guest !== undefined) query.set('guest', filter.guest);
@@ -114,8 +133,26 @@ export class ApiClient {
           if (hasEnded(update)) return;
         }
       } catch (error) {
-        const isAway = error instanceof CommandError && error.exit === EXIT.unreachable;
-        if (!isAway || Date.now() > patienceEndsMs) throw error;
+        if (!isAway(error) || Date.now() > patienceEndsMs) throw error;
+      }
+      await pause(WATCH_AGAIN_MS, signal);
+    }
+  }
+
+  /**
+   * The drain at every look, until it ended. Survives a coordinator that restarts.
+   * @throws CommandError `drain.not_found`, `coordinator.unreachable` after 30 s without one
+   */
+  async *watchDrain(host: string, signal: AbortSignal): AsyncGenerator<Drain> {
+    let patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+    while (!signal.aborted) {
+      try {
+        const now = await this.drain(host);
+        patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+        yield now;
+        if (now.endedAtMs !== undefined) return;
+      } catch (error) {
+        if (!isAway(error) || Date.now() > patienceEndsMs) throw error;
       }
       await pause(WATCH_AGAIN_MS, signal);
     }
@@ -210,6 +247,11 @@ export class ApiClient {
     const why = errnoText(inner?.code);
     return new GodwitError('coordinator.unreachable', { address: this.url, why }, { cause });
   }
+}
+
+/** Nobody answered: a coordinator that is started again will. */
+function isAway(error: unknown): boolean {
+  return CommandError.from(error).exit === EXIT.unreachable;
 }
 
 const ENDED: ReadonlySet<Migration['state']> = new Set([

@@ -73,12 +73,24 @@ export function migrationText(m: Migration): string {
   const blocks = [
     `${m.id}  ${m.guest}  ${m.source} -> ${m.target}  ${m.mode}  ${m.state}  ` +
       `${timeText(m.startedAtMs)} (${durationText(m.result?.totalMs ?? tookMs)})`,
+    ...waitLines(m),
     ...(m.error ? [`failed           ${m.error.message} (${m.error.code})`] : []),
     ...decisionLines(m),
     ...resultLines(m),
     ...phaseLines(m),
   ];
   return `${blocks.join('\n')}\n`;
+}
+
+/** What it waits for, or how long it waited when that was worth the name. */
+function waitLines({ queue, priority, drain, queuedAtMs, startedAtMs }: Migration): string[] {
+  const by = drain === undefined ? '' : `   for ${drain}`;
+  if (queue !== undefined) {
+    const place = `${queue.position} of ${queue.of}, priority ${priority}`;
+    return [`waits            ${place}${by}: ${queue.reason}`];
+  }
+  const waitedMs = startedAtMs - queuedAtMs;
+  return waitedMs < 100 ? [] : [`waited           ${durationText(waitedMs)} in line${by}`];
 }
 
 function decisionLines(m: Migration): string[] {
@@ -102,6 +114,10 @@ function resultLines(m: Migration): string[] {
     const total = was(`total ${durationText(totalMs)}`, totalMs, r?.totalMs);
     const downtime = was(`downtime ${stallText(downtimeMs)}`, downtimeMs, r?.downtimeMs);
     lines.push(`prediction       ${total}   ${downtime}`);
+    if (m.prediction.verifyMs > 0) {
+      lines.push(`                 of both ${durationText(m.prediction.verifyMs)} for --verify`);
+    }
+    lines.push(...m.prediction.basis.map((basis) => `                 from ${basis}`));
   }
   if (r === undefined) return lines;
   const sentTwice = Math.max(0, r.pages - m.memoryBytes / 4096);

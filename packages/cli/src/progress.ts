@@ -26,6 +26,7 @@ export class MigrationView {
   #hasBar = false;
   #lastPlainAtMs = 0;
   #doubtShown = false;
+  #waitShown = '';
   /** The figure shown never grows, whatever arrives. */
   #etaMs = Number.POSITIVE_INFINITY;
 
@@ -38,6 +39,7 @@ export class MigrationView {
   update(m: Migration, nowMs = performance.now()): void {
     if (!this.#hasHead) this.#line(headText(m));
     this.#hasHead = true;
+    this.#showWait(m);
     this.#showRounds(m);
     if (m.state === 'doubt' && !this.#doubtShown) {
       this.#doubtShown = true;
@@ -54,6 +56,13 @@ export class MigrationView {
   /** Leaves the terminal in order when the view stops before the migration does. */
   stop(): void {
     this.#clearBar();
+  }
+
+  /** A line whenever the reason changes; the place in line alone is not worth one. */
+  #showWait({ queue }: Migration): void {
+    if (queue === undefined || queue.reason === this.#waitShown) return;
+    this.#waitShown = queue.reason;
+    this.#line(`  waits, ${queue.position} of ${queue.of} in line: ${queue.reason}`);
   }
 
   #showRounds(m: Migration): void {

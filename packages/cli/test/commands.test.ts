@@ -11,6 +11,7 @@ import {
   aGuestDetail,
   aHost,
   aMigration,
+  aPrediction,
   aResult,
   FakeCoordinator,
 } from './fake-coordinator.ts';
@@ -29,7 +30,7 @@ describe('lists', () => {
     assert.equal(said.exit, EXIT.ok);
     const [header, first] = said.out.split('\n');
     assert.match(header!, /^HOST {2}STATE {6}ADDRESS {9}CORES/);
-    assert.match(first!, /^a {5}connected {2}127\.0\.0\.1:7411 {2}2 {6}1 {7}5 GiB/);
+    assert.match(first!, /^a {5}connected {2}127\.0\.0\.1:7411 {2}2 {6}1 {7}0 {6}5 GiB/);
   });
 
   it('prints guests, in doubt as two words', async () => {
@@ -223,7 +224,7 @@ describe('guest migrate', () => {
         decisions: DECIDED,
         state: 'completed',
         result: aResult(),
-        prediction: { totalMs: 440, downtimeMs: 3.1 },
+        prediction: aPrediction({ totalMs: 440, downtimeMs: 3.1 }),
       }),
     ]);
     const said = await migrate('--mode', 'hybrid', '--max-bandwidth', '200MiB/s', '--verify');
@@ -315,7 +316,7 @@ describe('guest migrate', () => {
         ],
         state: 'completed',
         result: aResult({ faults: 812, faultP50Us: 82, faultP99Us: 360, longestStallMs: 4.1 }),
-        prediction: { totalMs: 440, downtimeMs: 3.1 },
+        prediction: aPrediction({ totalMs: 440, downtimeMs: 3.1 }),
       }),
     );
     const said = await godwit('migration', 'show', 'm-7q3f');

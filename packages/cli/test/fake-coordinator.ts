@@ -13,6 +13,7 @@ import {
   type GuestDetail,
   type Host,
   type Migration,
+  type Prediction,
 } from '@godwit/protocol';
 import { WebSocketServer } from 'ws';
 
@@ -144,6 +145,9 @@ export function aHost(name: string, more: Partial<Host> = {}): Host {
     guests: 1,
     lastHeardAtMs: Date.now(),
     supervised: true,
+    promisedBytes: 0,
+    moves: 0,
+    movesQueued: 0,
     ...more,
   };
 }
@@ -202,12 +206,26 @@ export function aMigration(more: Partial<Migration> = {}): Migration {
     throttle: false,
     verify: true,
     memoryBytes: 1024 ** 3,
+    priority: 'normal',
+    queuedAtMs: Date.UTC(2026, 10, 22, 12, 3, 11),
     startedAtMs: Date.UTC(2026, 10, 22, 12, 3, 11),
     sourcePhase: 'rounds',
     targetPhase: 'landing',
     rounds: [],
     decisions: [],
     phases: [],
+    ...more,
+  };
+}
+
+export function aPrediction(more: Partial<Prediction> = {}): Prediction {
+  return {
+    totalMs: 440,
+    downtimeMs: 3.1,
+    bytes: 1024 ** 3,
+    rounds: 2,
+    verifyMs: 0,
+    basis: ['dirty 50 MB/s, working set 64 MiB, measured at b', 'link 2.4 GB/s, measured'],
     ...more,
   };
 }

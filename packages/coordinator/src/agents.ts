@@ -33,6 +33,9 @@ const STOOD_STILL_MS = 4 * HEARTBEAT_MS;
 /** Names are kept for ever, so they must not be anybody's to make without end. */
 const HOSTS_MAX = 1_024;
 
+/** A host as far as its agent tells; what is planned with it is placement's to add. */
+export type AgentHost = Omit<Host, 'cordon' | 'promisedBytes' | 'moves' | 'movesQueued'>;
+
 /** What a connected agent last said. */
 export interface LiveHost {
   readonly name: string;
@@ -165,12 +168,12 @@ export class Agents {
     this.#live.get(host)?.connection.close();
   }
 
-  hosts(): Host[] {
+  hosts(): AgentHost[] {
     return this.#records.hosts.values().map((record) => this.#view(record));
   }
 
   /** @throws GodwitError `host.not_found` */
-  host(name: string): Host {
+  host(name: string): AgentHost {
     return this.#view(this.#known(name));
   }
 
@@ -397,7 +400,7 @@ export class Agents {
     throw new GodwitError('host.not_found', { host: name, known: names.sort().join(', ') });
   }
 
-  #view(record: HostRecord): Host {
+  #view(record: HostRecord): AgentHost {
     const { name, incarnation } = record;
     const live = this.#live.get(name);
     const isNow = live?.incarnation === incarnation;

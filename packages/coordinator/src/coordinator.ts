@@ -1,7 +1,7 @@
 /**
  * The coordinator in one process: parts made and wired, nothing else.
  *
- *   store --> records --> agents, guests, migrations --> views, commands --> API server
+ *   store --> records --> agents, guests, migrations, drains --> views, commands --> API server
  *
  * Agents bring news in this order, and each is finished before the next: proofs of death, what the
  * guests are, what the migrations are. So a migration that is taken up finds the guests' records
@@ -17,6 +17,10 @@ import { GuestViews } from './guest-views.ts';
 import { Guests } from './guests.ts';
 import type { Logger } from './log.ts';
 import { Migrations } from './migrations/migrations.ts';
+import { Cordons } from './placement/cordons.ts';
+import { Drains } from './placement/drains.ts';
+import { Room } from './placement/room.ts';
+import { Settings } from './placement/settings.ts';
 import { loadRecords, type Records } from './records.ts';
 import type { Store } from './store/store.ts';
 
@@ -38,30 +42,41 @@ export class Coordinator {
   readonly #agents: Agents;
   readonly #guests: Guests;
   readonly #migrations: Migrations;
+  readonly #cordons: Cordons;
+  readonly #drains: Drains;
 
   private constructor(records: Records, { log, faults, token, onShutdown }: CoordinatorOptions) {
     this.#records = records;
     const agents = new Agents(records, log, this.#listener());
     const guests = new Guests(records, agents, log);
-    const migrations = new Migrations(records, agents, guests, log, faults, (guest) => {
-      commands.stop(guest).catch((error: Error) => log.warn({ guest }, `stop: ${error.message}`));
+    const settings = new Settings(records);
+    const cordons = new Cordons(records);
+    const limits = () => settings.moves;
+    const room = new Room(records, agents, cordons, {
+      waiting: () => migrations.waitingMoves(),
+      open: () => migrations.openMoves(),
+    });
+    const migrations = new Migrations({
+      ...{ records, agents, guests, cordons, room, log, faults, limits },
+      stopGuest: (guest) => {
+        commands.stop(guest).catch((error: Error) => log.warn({ guest }, `stop: ${error.message}`));
+      },
+      settled: () => drains.lookAll(),
     });
     const views = new GuestViews(guests, agents, migrations);
-    const commands = new GuestCommands({ records, agents, guests, migrations, views, log });
+    const drains = new Drains({
+      ...{ records, agents, migrations, views, cordons, room, log, limits },
+      changed: () => {},
+    });
+    const parts = { records, agents, guests, migrations, views, cordons, room, log };
+    const commands = new GuestCommands(parts);
+    this.#cordons = cordons;
+    this.#drains = drains;
     this.#agents = agents;
     this.#guests = guests;
     this.#migrations = migrations;
     this.server = makeServer({
-      parts: {
-        records,
-        agents,
-        guests,
-        migrations,
-        views,
-        commands,
-        log,
-        shutdown: () => this.#shutdown(onShutdown),
-      },
+      parts: { ...parts, commands, drains, settings, shutdown: () => this.#shutdown(onShutdown) },
       token,
       log,
     });
@@ -72,11 +87,13 @@ export class Coordinator {
     const coordinator = new Coordinator(await loadRecords(options.store), options);
     await coordinator.#guests.checkOwners();
     coordinator.#migrations.takeUp();
+    coordinator.#drains.takeUp();
     return coordinator;
   }
 
   /** Ends this process's part; agents and guests go on. */
   async close(): Promise<void> {
+    this.#drains.close();
     this.#migrations.close();
     this.#guests.close();
     this.#agents.close();
@@ -99,6 +116,9 @@ export class Coordinator {
       hello: async (live, guests, migrations) => {
         await this.#migrations.hello(live, guests, migrations);
         await this.#guests.hello(live, guests);
+        await this.#cordons.arrived(live.name, live.incarnation);
+        void this.#migrations.look();
+        this.#drains.lookAll();
       },
       reports: (live, guests) => this.#guests.reports(live, guests),
       message: (live, message) =>

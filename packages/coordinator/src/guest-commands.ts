@@ -25,7 +25,9 @@ import type { GuestViews } from './guest-views.ts';
 import type { Guests } from './guests.ts';
 import type { Logger } from './log.ts';
 import type { Migrations } from './migrations/migrations.ts';
-import { place } from './placement.ts';
+import type { Cordons } from './placement/cordons.ts';
+import { place } from './placement/place.ts';
+import type { Room } from './placement/room.ts';
 import type { GuestRecord, Records } from './records.ts';
 import { commit } from './store/collection.ts';
 
@@ -41,6 +43,8 @@ export interface CommandParts {
   readonly guests: Guests;
   readonly migrations: Migrations;
   readonly views: GuestViews;
+  readonly cordons: Cordons;
+  readonly room: Room;
   readonly log: Logger;
 }
 
@@ -214,13 +218,15 @@ export class GuestCommands {
   // ------------------------------------------------------------------------------- inside
 
   #hostFor({ host: name, memoryBytes }: CreateInput): { name: string; incarnation: string } {
-    const { agents } = this.#parts;
+    const { agents, cordons, room } = this.#parts;
     if (name !== undefined) agents.host(name);
-    const chosen = name ?? place(agents.hosts(), memoryBytes).name;
+    const why = name === undefined ? undefined : cordons.why(name);
+    if (name && why) throw new GodwitError('host.cordoned', { host: name, why });
+    const chosen = name ?? place(room.planHosts(), memoryBytes);
     const live = agents.connected(chosen);
     if (live === undefined) throw new GodwitError('host.unreachable', { host: chosen });
-    if (live.freeBytes < memoryBytes) {
-      const { freeBytes } = live;
+    const freeBytes = room.of(chosen, 'all');
+    if (freeBytes < memoryBytes) {
       throw new GodwitError('host.no_room', { host: chosen, neededBytes: memoryBytes, freeBytes });
     }
     return live;

@@ -33,7 +33,7 @@ export class GuestViews {
   }
 
   guest(record: GuestRecord): Guest {
-    const { spec, migration, evidence } = record;
+    const { spec, migration, queued, evidence } = record;
     const report = this.#guests.ownersReport(record);
     const state = this.#state(record);
     const away = this.#silentHolder(record) ?? record.host;
@@ -55,6 +55,7 @@ export class GuestViews {
       witnessWrites: this.#guests.witnessOf(record),
       createdAtMs: record.createdAtMs,
       ...(migration !== undefined && { migration }),
+      ...(queued !== undefined && { queued }),
       ...(record.end && { end: record.end }),
       ...(record.digest !== undefined && { digest: record.digest }),
       ...(state === 'lost' && evidence !== undefined && { evidence }),

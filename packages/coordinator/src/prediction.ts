@@ -18,47 +18,72 @@ export interface PredictionInput {
   /** Pages written over and over; bounds what a round can leave. 0: not known. */
   readonly workingSetBytes: number;
   readonly bandwidthBytesPerS: number;
+  /** At which one end makes digests of frozen pages; absent: nothing is verified. */
+  readonly hashBytesPerS?: number;
 }
 
-export interface Prediction {
+export interface PredictedCost {
   readonly totalMs: number;
   readonly downtimeMs: number;
+  /** Pages of all rounds and of the pull. */
+  readonly bytes: number;
+  readonly rounds: number;
+  /** Part of downtime and total: digests at the source, then at the target. */
+  readonly verifyMs: number;
 }
 
-/** Before the first move on a pair of hosts: loopback or a 10 Gbit/s link. */
-export const BANDWIDTH_UNKNOWN_BYTES_PER_S = 1.2e9;
 /** First touch of the target's memory, per byte (0.3 to 2 GB/s where it was measured). */
 const RESERVE_BYTES_PER_S = 1e9;
 
-export function predict(input: PredictionInput): Prediction {
-  const bandwidth = input.bandwidthBytesPerS;
-  const transferMs = (bytes: number) => (bytes / bandwidth) * 1000;
+export function predict(input: PredictionInput): PredictedCost {
+  const transferMs = (bytes: number) => (bytes / input.bandwidthBytesPerS) * 1000;
+  const rounds = playRounds(input);
+  const { remainingBytes, action } = rounds;
+  const isPostcopy = action === 'postcopy';
+  const verifyMs = verifyTime(input, isPostcopy ? remainingBytes : 0);
+  const stoppedMs = SWITCHOVER_FIXED_MS + verifyMs;
   const reservedMs = (input.memoryBytes / RESERVE_BYTES_PER_S) * 1000;
-  const set = input.workingSetBytes > 0 ? input.workingSetBytes : input.memoryBytes;
+  const restMs = transferMs(remainingBytes);
+  return {
+    totalMs: reservedMs + transferMs(rounds.bytes) + restMs + stoppedMs,
+    downtimeMs: stoppedMs + (isPostcopy ? 0 : restMs),
+    bytes: rounds.bytes + remainingBytes,
+    rounds: rounds.count,
+    verifyMs,
+  };
+}
 
+/** The source makes digests of every page once the guest stands still; the target of what is there. */
+function verifyTime({ hashBytesPerS, memoryBytes }: PredictionInput, missingBytes: number): number {
+  if (hashBytesPerS === undefined) return 0;
+  return ((2 * memoryBytes - missingBytes) / hashBytesPerS) * 1000;
+}
+
+/** Imagined rounds against the policy, until it decides on something else than another one. */
+function playRounds(input: PredictionInput) {
+  const bandwidth = input.bandwidthBytesPerS;
+  const set = input.workingSetBytes > 0 ? input.workingSetBytes : input.memoryBytes;
   const reports: RoundReport[] = [];
   let throttlePermille = 0;
-  let totalMs = reservedMs;
+  let bytes = 0;
   let toSend = input.mode === 'postcopy' ? 0 : input.memoryBytes;
-  let remaining = input.memoryBytes;
-  for (let round = 0; round < ROUNDS_LIMIT_DEFAULT; round++) {
-    const durationMs = transferMs(toSend);
+  let remainingBytes = input.memoryBytes;
+  for (;;) {
+    const durationMs = (toSend / bandwidth) * 1000;
     const dirty = input.dirtyBytesPerS * (1 - throttlePermille / 1000);
     if (input.mode !== 'postcopy') {
-      remaining = Math.min(dirty * (durationMs / 1000), set, input.memoryBytes);
+      remainingBytes = Math.min(dirty * (durationMs / 1000), set, input.memoryBytes);
     }
-    totalMs += durationMs;
-    reports.push(imagined(round, toSend, durationMs, remaining, dirty, bandwidth));
-    const decision = decide({ ...input, reports, throttlePermille });
-    if (decision.action !== 'again') {
-      const isPostcopy = decision.action === 'postcopy';
-      const downtimeMs = SWITCHOVER_FIXED_MS + (isPostcopy ? 0 : transferMs(remaining));
-      return { totalMs: totalMs + SWITCHOVER_FIXED_MS + transferMs(remaining), downtimeMs };
+    bytes += toSend;
+    const round = reports.length;
+    reports.push(imagined(round, toSend, durationMs, remainingBytes, dirty, bandwidth));
+    const { action, ...decision } = decide({ ...input, reports, throttlePermille });
+    if (action !== 'again' || reports.length >= ROUNDS_LIMIT_DEFAULT) {
+      return { action, bytes, remainingBytes, count: reports.length };
     }
     throttlePermille = decision.throttlePermille;
-    toSend = remaining;
+    toSend = remainingBytes;
   }
-  return { totalMs, downtimeMs: SWITCHOVER_FIXED_MS + transferMs(remaining) };
 }
 
 function imagined(

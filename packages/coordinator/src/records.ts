@@ -5,11 +5,23 @@
  *   death/HOST/ID    proof that an incarnation ended; first proof wins
  *   guest/NAME       the owner (host, incarnation, epoch) and the state of a guest
  *   migration/ID     a migration, its core's state, and what it needs to be taken up again
+ *   cordon/HOST      this host takes no guests, and who said so
+ *   drain/HOST       the newest drain of a host, or the restore that followed it
+ *   setting/NAME     what a person has set for the cluster
  *
  * Everything else (memory, dirty rates, progress) is told again by the agents within half a second
  * and is kept in memory only.
  */
-import type { CoordinatorState, GuestSpec, Message, Migration } from '@godwit/protocol';
+import type {
+  CoordinatorState,
+  Cordon,
+  Drain,
+  GuestSpec,
+  Message,
+  Migration,
+  MoveLimits,
+} from '@godwit/protocol';
+import type { drainRequest } from '@godwit/protocol/http-api';
 import { Collection } from './store/collection.ts';
 import type { Store } from './store/store.ts';
 
@@ -48,6 +60,8 @@ export interface GuestRecord {
   readonly witnessWrites: number;
   /** The open migration: at most one, because it is set by compare-and-set. */
   readonly migration?: string;
+  /** The migration that waits in line for it; likewise at most one. Never both. */
+  readonly queued?: string;
   readonly end?: { why: string; code: number };
   readonly digest?: string;
   readonly evidence?: string;
@@ -58,12 +72,16 @@ export interface MigrationRecord {
   readonly view: Migration;
   readonly core: CoordinatorState;
   /**
-   * reserving: the target may reserve memory, the source knows nothing. starting: the source may
-   * know. granted: both know, and the two of them go on without us.
+   * queued: nobody was asked anything, and the guest is as free as before. reserving: the target may
+   * reserve memory, the source knows nothing. starting: the source may know. granted: both know, and
+   * the two of them go on without us.
    */
-  readonly stage: 'reserving' | 'starting' | 'granted';
+  readonly stage: 'queued' | 'reserving' | 'starting' | 'granted';
+  /** Its place in line (placement/line.ts). */
+  readonly ticket: { readonly flow: string; readonly tag: number };
   /** Known to the two agents and to this record only. */
   readonly capability: string;
+  /** Empty while it is queued. */
   readonly sourceIncarnation: string;
   readonly targetIncarnation: string;
   readonly throttlePermille: number;
@@ -79,12 +97,36 @@ export interface MigrationRecord {
   readonly presence?: Message<'allPresent'>;
 }
 
+export interface CordonRecord extends Cordon {
+  readonly host: string;
+  /** `by: agent`: the incarnation that is leaving; its successor takes guests again. */
+  readonly incarnation?: string;
+}
+
+export interface DrainRecord {
+  readonly id: string;
+  readonly host: string;
+  readonly kind: Drain['kind'];
+  readonly by: Drain['by'];
+  readonly state: Drain['state'];
+  readonly options: ReturnType<typeof drainRequest.parse>;
+  readonly startedAtMs: number;
+  readonly endedAtMs?: number;
+  /** What it brought elsewhere (with the drains it continues): the guests a restore brings back. */
+  readonly away: readonly string[];
+  /** At the end; until then the rows follow from guests and migrations. */
+  readonly guests: Drain['guests'];
+}
+
 export interface Records {
   readonly store: Store;
   readonly hosts: Collection<HostRecord>;
   readonly deaths: Collection<DeathRecord>;
   readonly guests: Collection<GuestRecord>;
   readonly migrations: Collection<MigrationRecord>;
+  readonly cordons: Collection<CordonRecord>;
+  readonly drains: Collection<DrainRecord>;
+  readonly settings: Collection<Partial<MoveLimits>>;
 }
 
 export async function loadRecords(store: Store): Promise<Records> {
@@ -94,6 +136,9 @@ export async function loadRecords(store: Store): Promise<Records> {
     deaths: await Collection.load<DeathRecord>(store, 'death/'),
     guests: await Collection.load<GuestRecord>(store, 'guest/'),
     migrations: await Collection.load<MigrationRecord>(store, 'migration/'),
+    cordons: await Collection.load<CordonRecord>(store, 'cordon/'),
+    drains: await Collection.load<DrainRecord>(store, 'drain/'),
+    settings: await Collection.load<Partial<MoveLimits>>(store, 'setting/'),
   };
 }
 

@@ -46,8 +46,14 @@ interface ErrorDetail {
   'host.not_found': { host: string; known: string };
   'host.unreachable': { host: string };
   'host.no_room': { host: string; neededBytes: number; freeBytes: number };
+  'host.cordoned': { host: string; why: string };
+  'host.draining': { host: string; drain: string };
   'host.same': { guest: string; host: string };
   'host.name_taken': { host: string };
+  'drain.not_found': { host: string };
+  'drain.over': { host: string; state: string };
+  'drain.incomplete': { host: string; state: string; left: number };
+  'line.full': { waiting: number };
   'host.not_fenceable': { host: string; why: string };
   'migration.not_found': { migration: string };
   'migration.past_cancel': { migration: string; phase: string };
@@ -299,6 +305,18 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
       `host ${d.host} has ${mib(d.freeBytes)} free for guests, ${mib(d.neededBytes)} are needed`,
     hint: 'choose another host (godwit host ls), or remove a guest there',
   },
+  'host.cordoned': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `host ${d.host} takes no guests: ${d.why}`,
+    hint: 'choose another host (godwit host ls), or godwit host uncordon it',
+  },
+  'host.draining': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `host ${d.host} is being emptied (${d.drain})`,
+    hint: 'wait for it, or godwit host drain HOST --cancel',
+  },
   'host.same': {
     fault: 'user',
     exit: 4,
@@ -310,6 +328,29 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     exit: 4,
     text: (d) => `another agent is connected as host ${d.host}`,
     hint: 'give each agent its own --name and --state-dir',
+  },
+  'drain.not_found': {
+    fault: 'user',
+    exit: 3,
+    text: (d) => `host ${d.host} was not drained`,
+    hint: 'godwit host drain it',
+  },
+  'drain.over': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `the drain of host ${d.host} is ${d.state}: nothing to cancel`,
+  },
+  'drain.incomplete': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => `host ${d.host}: ${d.state}, ${d.left} ${d.left === 1 ? 'guest' : 'guests'} left`,
+    hint: 'remove what keeps them (above), then the same command again',
+  },
+  'line.full': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `${d.waiting} moves are waiting already`,
+    hint: 'godwit migration ls --open; wait, or cancel some',
   },
   'host.not_fenceable': {
     fault: 'user',

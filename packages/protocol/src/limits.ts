@@ -121,6 +121,9 @@ export const EVENTS_ALIVE_MS = 15_000;
 
 export const DOWNTIME_TARGET_MS_DEFAULT = 300;
 export const ROUNDS_LIMIT_DEFAULT = 30;
+/** Moves at once that a person may allow: more page sockets and reservations than were ever tried. */
+export const MOVES_PER_HOST_MAX = 64;
+export const MOVES_PER_CLUSTER_MAX = 4_096;
 
 function relation(holds: boolean, why: string): void {
   if (!holds) throw new Error(`limits.ts contradicts itself: ${why}`);
@@ -130,4 +133,5 @@ relation(FRAME_PAYLOAD_BYTES_MAX <= CREDIT_BYTES, 'a frame that exceeds the cred
 relation(PUSH_PAGES_MAX * PAGE_BYTES <= PUSH_CREDIT_BYTES, 'likewise for a pushed frame');
 relation(LANDED_DEADLINE_MS < OFFERED_DEADLINE_MS, 'the target asks before the source');
 relation(HEARTBEAT_MS * 3 <= LINK_SILENCE_MS, 'two lost heartbeats are no silence');
+relation(MOVES_PER_HOST_MAX <= MIGRATIONS_PER_HOST_MAX, 'a hello tells every move of its host');
 relation(LINK_SILENCE_MS < UNREACHABLE_MS, 'a link is dialled again before its host is given up');

@@ -2,7 +2,6 @@
  * Thread entry of a page channel at the source; one migration at a time, then the next.
  */
 import { GuestMemory } from '@godwit/machine';
-import { reclaimProcessor, yieldProcessor } from '../channel/background.ts';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';
 import { postEvent, serveThread } from '../thread.ts';
@@ -44,10 +43,7 @@ const commands = {
     return channel.listen();
   },
   sendRound: (round: number, key: number) => channel!.sendRound(round, key),
-  startPush(key: number): void {
-    yieldProcessor();
-    channel!.startPush(key);
-  },
+  startPush: (key: number) => channel!.startPush(key),
   look: () => channel?.look(),
   hashPages: (work: HashWork) => hashShare(guest!, work),
   setBandwidth: (bytesPerSecond: number) => channel!.setBandwidth(bytesPerSecond),
@@ -55,7 +51,6 @@ const commands = {
     await channel?.close();
     channel = null;
     guest = null;
-    reclaimProcessor();
   },
 };
 

@@ -9,9 +9,10 @@ import { ageText, bytesText } from '../format.ts';
 import type { Io } from '../io.ts';
 import { jsonDocument, paint, table } from '../output.ts';
 import { byName, watching, withWatch } from '../watching.ts';
+import { addMaintenance } from './host-drain.ts';
 
 export function addHostCommands(program: Command, context: Context): void {
-  const host = group(program, 'host', 'hosts: list, show, fence');
+  const host = group(program, 'host', 'hosts: list, show, cordon, drain, restore, fence');
 
   const ls = leaf(host, 'ls', 'List the hosts', ['godwit host ls', 'godwit host ls --watch']);
   does<{ watch?: boolean }>(context, withWatch(withApi(ls.alias('list'))), (call) =>
@@ -31,6 +32,8 @@ export function addHostCommands(program: Command, context: Context): void {
     const found = await api.host(args[0]!);
     io.out(options.json ? jsonDocument(found) : hostText(io, found));
   });
+
+  addMaintenance(host, context);
 
   const fence = leaf(host, 'fence <host>', 'Declare that a silent host has ended for good', [
     'godwit host fence b --confirm',
@@ -64,18 +67,32 @@ export function addHostCommands(program: Command, context: Context): void {
 
 function hostTable(hosts: readonly Host[]): string {
   return table(
-    ['HOST', 'STATE', 'ADDRESS', 'CORES', 'GUESTS', 'FREE', 'MEMORY', 'AGENT RSS'],
+    ['HOST', 'STATE', 'ADDRESS', 'CORES', 'GUESTS', 'MOVES', 'FREE', 'MEMORY', 'AGENT RSS'],
     hosts.map((host) => [
       host.name,
-      host.state,
+      stateText(host),
       host.address,
       String(host.cores),
       String(host.guests),
-      bytesText(host.freeBytes),
+      host.movesQueued === 0 ? String(host.moves) : `${host.moves}+${host.movesQueued}`,
+      bytesText(Math.max(0, host.freeBytes - host.promisedBytes)),
       bytesText(host.memoryBytes),
       bytesText(host.rssBytes),
     ]),
   );
+}
+
+/** "connected", "connected,cordoned" */
+function stateText({ state, cordon }: Host): string {
+  if (cordon === undefined) return state;
+  return `${state},${{ person: 'cordoned', drain: 'drained', agent: 'leaving' }[cordon.by]}`;
+}
+
+function cordonText({ cordon }: Host): string {
+  if (cordon === undefined) return 'no';
+  const who = { person: 'yes', drain: 'yes, by a drain', agent: 'yes, its agent is leaving' };
+  const reason = cordon.reason === '' ? '' : ` (${cordon.reason})`;
+  return `${who[cordon.by]}, for ${ageText(Date.now() - cordon.atMs)}${reason}`;
 }
 
 function hostText(io: Io, host: Host): string {
@@ -85,7 +102,10 @@ function hostText(io: Io, host: Host): string {
     ['address', host.address],
     ['cores', String(host.cores)],
     ['memory', `${bytesText(host.freeBytes)} free of ${bytesText(host.memoryBytes)} for guests`],
+    ['promised', bytesText(host.promisedBytes)],
     ['guests', String(host.guests)],
+    ['moves', `${host.moves} under way, ${host.movesQueued} waiting`],
+    ['cordoned', cordonText(host)],
     ['agent', `pid ${host.pid}, incarnation ${host.incarnation.slice(0, 8)}`],
     ['resident', `${bytesText(host.rssBytes)}, of it ${bytesText(host.poolBytes)} pooled`],
     ['descriptors', String(host.descriptors)],

@@ -38,7 +38,7 @@ interface Gone {
   readonly revision: number;
 }
 
-type HubParts = Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations'>;
+type HubParts = Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations' | 'room'>;
 
 export class EventHub {
   readonly term: number;
@@ -130,10 +130,10 @@ export class EventHub {
 
   // ------------------------------------------------------------------------------- inside
 
-  /** `guest/NAME`, `host/NAME`, `migration/ID`, `death/HOST/INCARNATION` (records.ts). */
+  /** `guest/NAME`, `host/NAME`, `migration/ID`, `death/HOST/INCARNATION`, `cordon/HOST` (records.ts). */
   #committed(key: string): void {
     const [prefix = '', name = ''] = key.split('/');
-    if (prefix === 'death') this.#mark('host', name);
+    if (prefix === 'death' || prefix === 'cordon') this.#mark('host', name);
     else if (isKind(prefix)) this.#mark(prefix, name);
   }
 
@@ -156,8 +156,8 @@ export class EventHub {
 
   #lookAtAll(): void {
     const before = this.#revision;
-    const { agents, records, views, migrations } = this.#parts;
-    this.#takeAll('host', new Map(agents.hosts().map((host) => [host.name, host])));
+    const { agents, records, views, migrations, room } = this.#parts;
+    this.#takeAll('host', new Map(room.views(agents.hosts()).map((host) => [host.name, host])));
     const guests = records.guests.values().map((record) => views.guest(record));
     this.#takeAll('guest', new Map(guests.map((guest) => [guest.name, guest])));
     const moves = migrations.list({});
@@ -173,8 +173,8 @@ export class EventHub {
   }
 
   #viewOf(kind: EventKind, name: string): View | undefined {
-    const { agents, records, views, migrations } = this.#parts;
-    if (kind === 'host') return records.hosts.get(name) && agents.host(name);
+    const { agents, records, views, migrations, room } = this.#parts;
+    if (kind === 'host') return records.hosts.get(name) && room.view(agents.host(name));
     if (kind === 'migration') return migrations.record(name) && migrations.view(name);
     const record = records.guests.get(name);
     return record && views.guest(record);

@@ -6,9 +6,11 @@
  * Nothing here decides anything. A row without a function, or a function whose answer is not what its
  * row says, does not compile.
  */
-import { PROTOCOL_VERSION } from '@godwit/protocol';
+import { GodwitError, PROTOCOL_VERSION } from '@godwit/protocol';
 import type { Answer, Asked, ObjectRouteId } from '@godwit/protocol/http-api';
 import type { CommandParts, GuestCommands } from '../guest-commands.ts';
+import type { Drains } from '../placement/drains.ts';
+import type { Settings } from '../placement/settings.ts';
 
 /** How long a cancel waits to hear how it ended. */
 const CANCEL_DEADLINE_MS = 10_000;
@@ -17,6 +19,8 @@ export const VERSION = '0.1.0';
 
 export interface ApiParts extends CommandParts {
   readonly commands: GuestCommands;
+  readonly drains: Drains;
+  readonly settings: Settings;
   /** Ends all agents, then this process. */
   shutdown(): Promise<void>;
 }
@@ -26,8 +30,9 @@ export type Handlers = {
 };
 
 export function makeHandlers(parts: ApiParts): Handlers {
-  const { agents, guests, migrations, views, commands, records } = parts;
+  const { agents, guests, migrations, views, commands, records, room } = parts;
   return {
+    ...maintenance(parts),
     status: async () => ({
       version: VERSION,
       protocol: PROTOCOL_VERSION,
@@ -46,8 +51,8 @@ export function makeHandlers(parts: ApiParts): Handlers {
       return {};
     },
 
-    hosts: async () => agents.hosts(),
-    host: async ({ params }) => agents.host(params.host),
+    hosts: async () => room.views(agents.hosts()),
+    host: async ({ params }) => room.view(agents.host(params.host)),
     fenceHost: async ({ params, body }) => {
       const lostNow = () =>
         records.guests
@@ -78,9 +83,64 @@ export function makeHandlers(parts: ApiParts): Handlers {
     console: async ({ params }) => commands.consoleAddress(params.guest),
 
     migrations: async ({ query }) =>
-      migrations.list({ guest: query.guest, isOpen: query.open === 'true' }),
+      migrations.list({
+        guest: query.guest,
+        drain: query.drain,
+        isOpen: query.open === 'true',
+      }),
     migration: async ({ params }) => migrations.view(params.id),
     migrate: async ({ body }) => migrations.start(body),
+    planMigration: async ({ body }) => migrations.plan(body),
     cancelMigration: async ({ params }) => migrations.cancel(params.id, CANCEL_DEADLINE_MS),
+  };
+}
+
+type Maintenance =
+  | 'cordonHost'
+  | 'uncordonHost'
+  | 'planDrain'
+  | 'drainHost'
+  | 'drain'
+  | 'cancelDrain'
+  | 'planRestore'
+  | 'restoreHost'
+  | 'limits'
+  | 'setLimits';
+
+/** Which hosts take guests, emptying them, and how much may move at once. */
+function maintenance(parts: ApiParts): Pick<Handlers, Maintenance> {
+  const { agents, migrations, cordons, drains, settings, room } = parts;
+  /** What a move waits for may be gone. */
+  const lookAgain = () => {
+    void migrations.look();
+    drains.lookAll();
+  };
+  return {
+    cordonHost: async ({ params: { host }, body }) => {
+      agents.host(host);
+      await cordons.cordon(host, 'person', body.reason);
+      return room.view(agents.host(host));
+    },
+    uncordonHost: async ({ params: { host } }) => {
+      agents.host(host);
+      if (drains.isOpen(host)) {
+        throw new GodwitError('host.draining', { host, drain: drains.view(host).id });
+      }
+      await cordons.uncordon(host);
+      lookAgain();
+      return room.view(agents.host(host));
+    },
+    planDrain: async ({ params, body }) => drains.plan(params.host, 'drain', body),
+    drainHost: async ({ params, body }) => drains.start(params.host, 'drain', body, 'person'),
+    drain: async ({ params }) => drains.view(params.host),
+    cancelDrain: async ({ params }) => drains.cancel(params.host),
+    planRestore: async ({ params, body }) => drains.plan(params.host, 'restore', body),
+    restoreHost: async ({ params, body }) => drains.start(params.host, 'restore', body, 'person'),
+    limits: async () => settings.moves,
+    setLimits: async ({ body }) => {
+      const limits = await settings.setMoves(body);
+      lookAgain();
+      return limits;
+    },
   };
 }

@@ -38,7 +38,7 @@ const STATES = migrationState.options;
 const OUTCOMES = ['completed', 'failed', 'cancelled', 'lost'] as const;
 const MODES = ['precopy', 'postcopy', 'hybrid'] as const;
 
-type MetricsParts = Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations'>;
+type MetricsParts = Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations' | 'room'>;
 
 export class Metrics {
   readonly #parts: MetricsParts;
@@ -109,8 +109,8 @@ export class Metrics {
   }
 
   text(): string {
-    const { agents, records, views, migrations } = this.#parts;
-    const hosts = agents.hosts();
+    const { agents, records, views, migrations, room } = this.#parts;
+    const hosts = room.views(agents.hosts());
     const guests = records.guests.values().map((guest) => views.guest(guest));
     const open = migrations.list({ isOpen: true });
     const { store } = records;

@@ -158,18 +158,27 @@ type Result = NonNullable<Migration['result']>;
 
 function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result {
   const freed = figures as Message<'freed'>;
+  const { prediction } = record.view;
+  // From the start to the source freed, on one clock: the coordinator's.
+  const totalMs = atMs - record.view.startedAtMs;
+  const { downtimeMs } = freed;
   return {
+    ...(prediction && {
+      predictionError: {
+        totalMs: prediction.totalMs - totalMs,
+        downtimeMs: prediction.downtimeMs - downtimeMs,
+      },
+    }),
     rounds: freed.rounds,
     pages: freed.pages,
     zeroPages: freed.zeroPages,
     bytes: freed.bytes,
     copiedBytes: freed.copiedBytes,
     gbps: freed.transferMs > 0 ? freed.bytes / freed.transferMs / 1e6 : 0,
-    // From the request to the source freed, on one clock: the coordinator's.
-    totalMs: atMs - record.view.startedAtMs,
+    totalMs,
     transferMs: freed.transferMs,
     reservedMs: record.reservedMs,
-    downtimeMs: freed.downtimeMs,
+    downtimeMs,
     steps: freed.steps,
     clockOffsetMs: freed.clockOffsetMs,
     verifyMs: freed.verifyMs,

@@ -41,8 +41,8 @@ export interface RunnerParts {
   readonly faults: FaultPoints | undefined;
   /** The view changed: watchers are told. */
   changed(view: Migration): void;
-  /** The guest's owner is known again; a proof of its end may have come before. */
-  settled(guest: string): Promise<void>;
+  /** Over, and the guest's owner is known again; a proof of its end may have come before. */
+  settled(guest: string, view: Migration): Promise<void>;
   /** A stop that was latched is to be carried out by the owner now. */
   stopGuest(guest: string): void;
 }
@@ -192,7 +192,7 @@ export class MigrationRunner {
     switch (effect) {
       case 'record':
         await this.#record.commit(state, { ...this.#withProofs(context), atMs: Date.now() });
-        if (this.isSettled) await this.#parts.settled(now.view.guest);
+        if (this.isSettled) await this.#parts.settled(now.view.guest, this.view);
         return;
       case 'askPolicy':
         return this.#askPolicy(context.report as Message<'roundReport'>);

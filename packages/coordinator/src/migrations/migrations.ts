@@ -1,75 +1,119 @@
 /**
  * All migrations: makes one after the checks, brings messages to its runner, tells its watchers.
  *
- *   API --start, cancel, watch--> [migrations] --> MigrationRunner (one each)
+ *   API, drains --start--> [migrations] --> waiting line --opened--> MigrationRunner (one each)
  *   agents --hello, messages, deaths--> [migrations] --> the runners concerned
  *
- * A guest has at most one open migration: the guest's record names it, and is written in the same
- * transaction as the migration's own record, by compare-and-set.
+ * A guest has at most one migration that waits or is open: the guest's record names it, and is
+ * written in the same transaction as the migration's own record, by compare-and-set.
  */
-import { randomBytes, randomInt } from 'node:crypto';
 import {
-  COORDINATOR,
   GodwitError,
   type GuestReport,
   type Message,
   type MigrateRequest,
   type Migration,
   type MigrationReport,
-  PAGE_BYTES,
+  type MoveLimits,
+  type MovePlan,
 } from '@godwit/protocol';
 import { migrateRequest } from '@godwit/protocol/http-api';
 import type { Agents, LiveHost } from '../agents.ts';
 import type { FaultPoints } from '../fault-points.ts';
 import type { Guests } from '../guests.ts';
 import type { Logger } from '../log.ts';
-import { BANDWIDTH_UNKNOWN_BYTES_PER_S, predict } from '../prediction.ts';
+import { Measurements } from '../measurements.ts';
+import type { Cordons } from '../placement/cordons.ts';
+import { admit } from '../placement/line.ts';
+import type { Move, Room } from '../placement/room.ts';
 import type { DeathRecord, GuestRecord, MigrationRecord, Records } from '../records.ts';
-import { commit } from '../store/collection.ts';
 import { MigrationRunner, type RunnerParts } from './migration-runner.ts';
+import { type MoveRequest, newId, newRecord, predictionFor } from './new-migration.ts';
+import { WaitingLine } from './waiting-line.ts';
 
 /** Settled migrations kept for people; the oldest are forgotten beyond it. */
 const HISTORY_MAX = 1_000;
-/** Crockford's base 32: nothing that reads like something else. */
-const ID_ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+/** The flow of moves that people asked for one by one; every drain has one of its own. */
+const PEOPLE = 'people';
 
 type Watcher = (view: Migration) => void;
+
+export interface MigrationsParts {
+  readonly records: Records;
+  readonly agents: Agents;
+  readonly guests: Guests;
+  readonly cordons: Cordons;
+  readonly room: Room;
+  readonly log: Logger;
+  readonly faults: FaultPoints | undefined;
+  limits(): MoveLimits;
+  /** Carries out a stop that was latched during a migration. */
+  stopGuest(guest: string): void;
+  /** It is over, however; its guest's record says so. */
+  settled(view: Migration): void;
+}
 
 export class Migrations {
   readonly #records: Records;
   readonly #agents: Agents;
   readonly #guests: Guests;
-  readonly #log: Logger;
-  readonly #parts: RunnerParts;
+  readonly #parts: MigrationsParts;
+  readonly #runnerParts: RunnerParts;
   readonly #runners = new Map<string, MigrationRunner>();
   readonly #watchers = new Map<string, Set<Watcher>>();
   readonly #watchersOfAll = new Set<Watcher>();
+  readonly #measured = new Measurements();
+  readonly #line: WaitingLine;
 
-  /** @param stopGuest carries out a stop that was latched during a migration */
-  constructor(
-    records: Records,
-    agents: Agents,
-    guests: Guests,
-    log: Logger,
-    faults: FaultPoints | undefined,
-    stopGuest: (guest: string) => void,
-  ) {
+  constructor(parts: MigrationsParts) {
+    const { records, agents, guests, log, faults } = parts;
     this.#records = records;
     this.#agents = agents;
     this.#guests = guests;
-    this.#log = log;
-    this.#parts = {
+    this.#parts = parts;
+    this.#runnerParts = {
       records,
       agents,
       log,
       faults,
       changed: (view) => this.#changed(view),
-      settled: (guest) => guests.checkOwner(guest),
-      stopGuest,
+      settled: async (guest, view) => {
+        await guests.checkOwner(guest);
+        this.#settledNow(view);
+      },
+      stopGuest: parts.stopGuest,
     };
-    for (const record of records.migrations.values()) {
-      this.#runners.set(record.view.id, new MigrationRunner(record, this.#parts));
+    const all = records.migrations.values();
+    for (const record of all.toSorted((a, b) => endOf(a) - endOf(b))) {
+      if (record.stage === 'queued' && record.view.endedAtMs === undefined) continue;
+      this.#runners.set(record.view.id, new MigrationRunner(record, this.#runnerParts));
+      this.#measured.learn(record.view);
     }
+    this.#line = this.#makeLine(all);
+  }
+
+  #makeLine(all: readonly MigrationRecord[]): WaitingLine {
+    const { records, agents, cordons, room, log, limits } = this.#parts;
+    const isWaiting = ({ stage, view }: MigrationRecord) =>
+      stage === 'queued' && view.endedAtMs === undefined;
+    return new WaitingLine(all.filter(isWaiting), {
+      ...{ records, agents, cordons, room, log, limits },
+      open: () => this.openMoves(),
+      refreshed: (record, guest) => this.#refreshed(record, guest),
+      opened: (record) => {
+        const runner = new MigrationRunner(record, this.#runnerParts);
+        this.#runners.set(record.view.id, runner);
+        this.#changed(runner.view);
+        runner.hearDeaths();
+        void runner.granting.run();
+      },
+      withdrawn: (record) => {
+        this.#runners.set(record.view.id, new MigrationRunner(record, this.#runnerParts));
+        this.#changed(record.view);
+        this.#settledNow(record.view);
+      },
+      changed: (view) => this.#changed(view),
+    });
   }
 
   /** Once, after all parts are wired: open migrations go on where their records stand. */
@@ -77,10 +121,29 @@ export class Migrations {
     for (const runner of this.#runners.values()) {
       if (!runner.isSettled) runner.dispatch('restarted');
     }
+    void this.#line.look();
   }
 
   close(): void {
+    this.#line.close();
     for (const runner of this.#runners.values()) runner.close();
+  }
+
+  /** Under way, for slots and for room. */
+  openMoves(): Move[] {
+    return [...this.#runners.values()]
+      .filter((runner) => !runner.isSettled)
+      .map((runner) => moveOf(runner.record));
+  }
+
+  /** In line. */
+  waitingMoves(): Move[] {
+    return this.#line.records().map(moveOf);
+  }
+
+  /** Slots or room may have come free: whoever may start does. */
+  look(): Promise<void> {
+    return this.#line.look();
   }
 
   get openCount(): number {
@@ -88,7 +151,7 @@ export class Migrations {
   }
 
   record(id: string): MigrationRecord | undefined {
-    return this.#runners.get(id)?.record;
+    return this.#runners.get(id)?.record ?? this.#line.get(id);
   }
 
   /** The newest migration of a guest, open or not. */
@@ -99,18 +162,31 @@ export class Migrations {
       .sort((a, b) => b.view.startedAtMs - a.view.startedAtMs)[0];
   }
 
-  /** Oldest first. */
-  list(filter: { guest?: string | undefined; isOpen?: boolean | undefined }): Migration[] {
-    return [...this.#runners.values()]
+  /** Oldest first, those in line last and in its order. */
+  list(filter: {
+    guest?: string | undefined;
+    drain?: string | undefined;
+    isOpen?: boolean | undefined;
+  }): Migration[] {
+    const begun = [...this.#runners.values()]
       .filter((runner) => filter.isOpen !== true || !runner.isSettled)
       .map((runner) => runner.view)
-      .filter((view) => filter.guest === undefined || view.guest === filter.guest)
       .sort((a, b) => a.startedAtMs - b.startedAtMs);
+    const waiting = this.#line
+      .records()
+      .map((record) => this.#line.view(record))
+      .sort((a, b) => (a.queue?.position ?? 0) - (b.queue?.position ?? 0));
+    return [...begun, ...waiting].filter(
+      (view) =>
+        (filter.guest === undefined || view.guest === filter.guest) &&
+        (filter.drain === undefined || view.drain === filter.drain),
+    );
   }
 
   /** @throws GodwitError `migration.not_found` */
   view(id: string): Migration {
-    return this.#known(id).view;
+    const waiting = this.#line.get(id);
+    return waiting ? this.#line.view(waiting) : this.#known(id).view;
   }
 
   /** True: one of its ends is that incarnation, and it is not settled. */
@@ -126,44 +202,58 @@ export class Migrations {
   // ------------------------------------------------------------------------- what people ask
 
   /**
-   * Checks, writes the record down and begins; the answer does not wait for the move.
+   * Checks, writes the record down and begins when its turn is; the answer waits for neither.
    *
    * @throws GodwitError `guest.not_found`, `guest.busy`, `guest.not_running`, `host.not_found`,
-   *   `host.same`, `host.unreachable`, `host.no_room`
+   *   `host.same`, `host.unreachable`, `host.cordoned`, `host.no_room`, `line.full`
    */
   async start(input: MigrateRequest): Promise<Migration> {
     const request = migrateRequest.parse(input);
     await this.#parts.faults?.at('granted', 'open');
     // No await from here to the commit: it compares with the records as the checks saw them.
-    const { guest, target } = this.#check(request.guest, request.to);
-    const view = this.#newView(request, guest);
-    const record: MigrationRecord = {
-      view,
-      core: COORDINATOR.initial,
-      stage: 'reserving',
-      capability: randomBytes(32).toString('hex'),
-      sourceIncarnation: guest.incarnation,
-      targetIncarnation: target.incarnation,
-      throttlePermille: 0,
-      isCancelled: false,
-      isStopLatched: false,
-      reservedMs: 0,
-      missingPages: 0,
-      phaseHeardAtMs: Date.now(),
-    };
-    const isOpened = await commit(this.#records.store, [
-      this.#records.migrations.put(view.id, record),
-      this.#records.guests.put(request.guest, { ...guest, migration: view.id }),
-    ]);
+    const guest = this.#check(request.guest, request.to);
+    const [record] = this.#newRecords([{ request, guest }], PEOPLE);
+    const [added] = await this.#line.add(record ? [record] : []);
     // Another request was first, or the guest's record changed: the checks say what it is now.
-    if (!isOpened) return this.start(input);
-    const runner = new MigrationRunner(record, this.#parts);
-    this.#runners.set(view.id, runner);
-    this.#log.info({ migration: view.id, guest: view.guest }, `${view.source} -> ${view.target}`);
-    runner.hearDeaths();
-    void runner.granting.run();
+    if (added === undefined) return this.start(input);
+    await this.#line.look();
     await this.#forgetOld();
-    return runner.view;
+    return this.view(added.view.id);
+  }
+
+  /**
+   * Moves of one drain, all of them at once: into the line, in this order. Those whose guests were
+   * taken up otherwise meanwhile are left out. @throws GodwitError `line.full`
+   */
+  async startAll(
+    moves: readonly { request: MoveRequest; guest: GuestRecord }[],
+    drain: string,
+  ): Promise<void> {
+    this.#line.checkRoomFor(moves.length);
+    await this.#line.add(this.#newRecords(moves, drain, drain));
+    await this.#line.look();
+  }
+
+  /**
+   * What a move would be: nothing is written, nobody is asked.
+   * @throws GodwitError as `start`
+   */
+  plan(input: MigrateRequest): MovePlan {
+    const request = migrateRequest.parse(input);
+    const guest = this.#check(request.guest, request.to);
+    const move = { id: '', source: guest.host, target: request.to };
+    const asked = { ...move, tag: Number.POSITIVE_INFINITY, passed: 0 };
+    const { reasons } = admit([asked], this.openMoves(), this.#parts.limits());
+    const waits = reasons.get('') ?? (this.#line.size > 0 ? 'others are in line' : undefined);
+    return { ...this.planOf(request, guest), ...(waits !== undefined && { waits }) };
+  }
+
+  /** One move with its prediction, unchecked. */
+  planOf(request: MoveRequest, guest: GuestRecord): MovePlan {
+    const { memoryBytes } = guest.spec;
+    const prediction = this.#predict(request, guest);
+    const { guest: name, to: target, mode } = request;
+    return { guest: name, source: guest.host, target, memoryBytes, mode, prediction };
   }
 
   /**
@@ -173,6 +263,7 @@ export class Migrations {
    *   neither end answered within `deadlineMs`; the cancel stays in force
    */
   async cancel(id: string, deadlineMs: number): Promise<Migration> {
+    if (await this.withdraw(id)) return this.view(id);
     const runner = this.#known(id);
     await runner.cancel();
     const view = await this.#settled(id, deadlineMs);
@@ -180,6 +271,12 @@ export class Migrations {
       throw new GodwitError('migration.past_cancel', { migration: id, phase: view.state });
     }
     return view;
+  }
+
+  /** Out of the line, if it still waits there. @returns false: it has begun, or is over */
+  withdraw(id: string): Promise<boolean> {
+    const cancelled = new GodwitError('migration.cancelled', { migration: id });
+    return this.#line.withdraw(id, 'cancelled', cancelled);
   }
 
   /** The owner stops the guest when the migration is over. */
@@ -197,7 +294,7 @@ export class Migrations {
    * @throws GodwitError `migration.not_found`
    */
   watch(id: string, watcher: Watcher): () => void {
-    this.#known(id);
+    this.view(id);
     const watchers = this.#watchers.get(id) ?? new Set();
     this.#watchers.set(id, watchers.add(watcher));
     return () => {
@@ -244,84 +341,66 @@ export class Migrations {
 
   // ------------------------------------------------------------------------------- inside
 
-  #check(name: string, to: string): { guest: GuestRecord; target: LiveHost } {
+  #check(name: string, to: string): GuestRecord {
     const guest = this.#guests.known(name);
-    if (guest.migration !== undefined) {
-      throw new GodwitError('guest.busy', { guest: name, migration: guest.migration });
-    }
+    const migration = guest.migration ?? guest.queued;
+    if (migration !== undefined) throw new GodwitError('guest.busy', { guest: name, migration });
     if (guest.state !== 'running') {
       throw new GodwitError('guest.not_running', { guest: name, state: guest.state });
     }
     this.#agents.host(to);
     if (guest.host === to) throw new GodwitError('host.same', { guest: name, host: to });
-    const target = this.#agents.connected(to);
-    if (target === undefined) throw new GodwitError('host.unreachable', { host: to });
+    const why = this.#parts.cordons.why(to);
+    if (why !== undefined) throw new GodwitError('host.cordoned', { host: to, why });
+    if (this.#agents.connected(to) === undefined) {
+      throw new GodwitError('host.unreachable', { host: to });
+    }
     if (this.#agents.connected(guest.host)?.incarnation !== guest.incarnation) {
       throw new GodwitError('host.unreachable', { host: guest.host });
     }
     const neededBytes = guest.spec.memoryBytes;
-    if (target.freeBytes < neededBytes) {
-      throw new GodwitError('host.no_room', { host: to, neededBytes, freeBytes: target.freeBytes });
+    const freeBytes = this.#parts.room.of(to, 'all');
+    if (freeBytes < neededBytes) {
+      throw new GodwitError('host.no_room', { host: to, neededBytes, freeBytes });
     }
-    return { guest, target };
+    this.#line.checkRoomFor(1);
+    return guest;
   }
 
-  #newView(request: ReturnType<typeof migrateRequest.parse>, guest: GuestRecord): Migration {
-    const { memoryBytes, kind } = guest.spec;
+  #newRecords(
+    moves: readonly { request: MoveRequest; guest: GuestRecord }[],
+    flow: string,
+    drain?: string,
+  ): MigrationRecord[] {
+    const priority = moves[0]?.request.priority ?? 'normal';
+    const tickets = this.#line.tickets(flow, priority, moves.length);
+    const taken = new Set<string>();
+    return moves.flatMap(({ request, guest }, i) => {
+      const ticket = tickets[i];
+      if (ticket === undefined) return [];
+      const id = newId('m', (each) => taken.has(each) || this.record(each) !== undefined);
+      taken.add(id);
+      const prediction = this.#predict(request, guest);
+      return [newRecord(request, guest, { id, prediction, priority, drain, ticket })];
+    });
+  }
+
+  #predict(request: Omit<MoveRequest, 'guest'>, guest: GuestRecord): Migration['prediction'] & {} {
     const report = this.#guests.ownersReport(guest);
-    const known = this.#bandwidthBetween(guest.host, request.to);
-    const bandwidthBytesPerS =
-      request.maxBandwidthBytesPerS > 0 ? Math.min(known, request.maxBandwidthBytesPerS) : known;
-    return {
-      id: this.#newId(),
-      guest: request.guest,
-      kind,
-      source: guest.host,
-      target: request.to,
-      mode: request.mode,
-      state: 'granting',
-      epoch: guest.epoch,
-      channels: request.channels,
-      maxBandwidthBytesPerS: request.maxBandwidthBytesPerS,
-      maxDowntimeMs: request.maxDowntimeMs,
-      throttle: request.throttle,
-      verify: request.verify,
-      memoryBytes,
-      startedAtMs: Date.now(),
-      sourcePhase: '',
-      targetPhase: '',
-      rounds: [],
-      decisions: [],
-      phases: [],
-      prediction: predict({
-        mode: request.mode,
-        maxDowntimeMs: request.maxDowntimeMs,
-        mayThrottle: request.throttle,
-        memoryBytes,
-        dirtyBytesPerS: report?.dirtyBytesPerS ?? 0,
-        workingSetBytes: (report?.workingSetPages ?? 0) * PAGE_BYTES,
-        bandwidthBytesPerS,
-      }),
-    };
+    return predictionFor(request, guest, report, this.#measured);
   }
 
-  /** Measured by the newest move between the two hosts, or by any newest move. */
-  #bandwidthBetween(source: string, target: string): number {
-    const moves = this.list({}).filter((view) => (view.result?.transferMs ?? 0) > 0);
-    const isPair = (view: Migration) =>
-      (view.source === source && view.target === target) ||
-      (view.source === target && view.target === source);
-    const newest = moves.findLast(isPair) ?? moves.at(-1);
-    const bytesPerS = newest?.rounds[0]?.bandwidthBytesPerS ?? 0;
-    return bytesPerS > 0 ? bytesPerS : BANDWIDTH_UNKNOWN_BYTES_PER_S;
+  /** It may have waited for hours: the prediction is made anew when it begins. */
+  #refreshed(record: MigrationRecord, guest: GuestRecord): MigrationRecord {
+    const { view } = record;
+    const prediction = this.#predict({ ...view, to: view.target }, guest);
+    return { ...record, view: { ...view, prediction } };
   }
 
-  #newId(): string {
-    for (;;) {
-      const letters = Array.from({ length: 4 }, () => ID_ALPHABET[randomInt(ID_ALPHABET.length)]);
-      const id = `m-${letters.join('')}`;
-      if (!this.#runners.has(id)) return id;
-    }
+  #settledNow(view: Migration): void {
+    this.#measured.learn(view);
+    void this.#line.look();
+    this.#parts.settled(view);
   }
 
   #known(id: string): MigrationRunner {
@@ -373,11 +452,27 @@ export class Migrations {
     const old = settled
       .sort((a, b) => b.view.startedAtMs - a.view.startedAtMs)
       .slice(HISTORY_MAX)
-      // A lost guest may yet be taken back from the source's image, which needs the record.
-      .filter((runner) => runner.view.state !== 'lost');
+      // A lost guest may yet be taken back from the source's image, which needs the record; a drain
+      // that goes on counts its moves.
+      .filter(({ view }) => view.state !== 'lost' && !this.#isOfOpenDrain(view));
     for (const { view } of old) {
       this.#runners.delete(view.id);
       await this.#records.migrations.update(view.id, () => undefined);
     }
   }
+
+  #isOfOpenDrain({ drain }: Migration): boolean {
+    const open = this.#records.drains.values().filter(({ state }) => state === 'moving');
+    return open.some(({ id }) => id === drain);
+  }
+}
+
+function moveOf({ view }: MigrationRecord): Move {
+  const { id, guest, source, target, memoryBytes } = view;
+  return { id, guest, source, target, memoryBytes };
+}
+
+/** Those that go on last. */
+function endOf({ view }: MigrationRecord): number {
+  return view.endedAtMs ?? Number.POSITIVE_INFINITY;
 }

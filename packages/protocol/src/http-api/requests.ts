@@ -10,6 +10,8 @@ import {
   CHANNELS_MAX,
   DOWNTIME_TARGET_MS_DEFAULT,
   GUEST_HARTS_MAX,
+  MOVES_PER_CLUSTER_MAX,
+  MOVES_PER_HOST_MAX,
   NAME_PATTERN,
 } from '../limits.ts';
 
@@ -42,9 +44,8 @@ export const createGuestRequest = z.strictObject({
 });
 export type CreateGuestRequest = z.input<typeof createGuestRequest>;
 
-export const migrateRequest = z.strictObject({
-  guest: name,
-  to: name,
+/** How a guest is moved, whoever chooses where to. */
+const moveOptions = {
   mode: z.enum(['precopy', 'postcopy', 'hybrid']).default('hybrid'),
   channels: z.int().min(1).max(CHANNELS_MAX).default(CHANNELS_DEFAULT),
   /** Bytes a second over all channels; 0 = no limit. */
@@ -53,8 +54,28 @@ export const migrateRequest = z.strictObject({
   /** Slow the guest's harts down when rounds do not converge. */
   throttle: z.boolean().default(false),
   verify: z.boolean().default(false),
-});
+  /** Shares of the line in which moves wait: high gets 4 starts for one of normal, normal 4 of low. */
+  priority: z.enum(['low', 'normal', 'high']).default('normal'),
+};
+
+export const migrateRequest = z.strictObject({ guest: name, to: name, ...moveOptions });
 export type MigrateRequest = z.input<typeof migrateRequest>;
+
+export const drainRequest = z.strictObject(moveOptions);
+export type DrainRequest = z.input<typeof drainRequest>;
+
+export const cordonRequest = z.strictObject({
+  /** For the next person who wonders. */
+  reason: z.string().max(256).default(''),
+});
+export type CordonRequest = z.input<typeof cordonRequest>;
+
+/** What is absent stays as it is. */
+export const limitsRequest = z.strictObject({
+  perHost: z.int().min(1).max(MOVES_PER_HOST_MAX).optional(),
+  perCluster: z.int().min(1).max(MOVES_PER_CLUSTER_MAX).optional(),
+});
+export type LimitsRequest = z.input<typeof limitsRequest>;
 
 export const rateRequest = z.strictObject({ rateMiBps: z.number().nonnegative().nullable() });
 export type RateRequest = z.input<typeof rateRequest>;
@@ -68,7 +89,9 @@ export type FenceRequest = z.input<typeof fenceRequest>;
 export const migrationsQuery = z.strictObject({
   /** Only those of this guest. */
   guest: name.optional(),
-  /** `true`: only those under way. */
+  /** Only those of this drain or restore. */
+  drain: z.string().max(16).optional(),
+  /** `true`: only those under way or waiting. */
   open: z.enum(['true', 'false']).optional(),
 });
 

@@ -35,6 +35,15 @@ export const status = z.strictObject({
 });
 export type Status = z.infer<typeof status>;
 
+export const cordon = z
+  .strictObject({
+    by: z.enum(['person', 'drain', 'agent']).describe('agent: it is leaving.'),
+    reason: text,
+    atMs,
+  })
+  .describe('It takes no guests, and who said so.');
+export type Cordon = z.infer<typeof cordon>;
+
 export const host = z.strictObject({
   name: text,
   state: z
@@ -52,6 +61,12 @@ export const host = z.strictObject({
   guests: count,
   lastHeardAtMs: atMs,
   supervised: z.boolean().describe('Its supervisor is connected and would prove its end.'),
+  cordon: cordon.exactOptional(),
+  promisedBytes: bytes.describe(
+    'Of freeBytes: for moves that wait or begin, and guests being made.',
+  ),
+  moves: count.describe('Under way, with this host as source or target.'),
+  movesQueued: count,
 });
 export type Host = z.infer<typeof host>;
 
@@ -79,6 +94,7 @@ const guestFields = {
   witnessWrites: count.describe('Workload: the highest count ever heard.'),
   createdAtMs: atMs,
   migration: text.exactOptional().describe('Its open migration.'),
+  queued: text.exactOptional().describe('The migration that waits in line for it.'),
   end: z.strictObject({ why: text, code: count }).exactOptional(),
   digest: text.exactOptional(),
   evidence: text
@@ -132,6 +148,7 @@ export const lostGuests = z.strictObject({ lost: z.array(text) });
 export const nothing = z.strictObject({});
 
 export const migrationState = z.enum([
+  'queued',
   'granting',
   'rounds',
   'switchover',
@@ -167,7 +184,11 @@ const result = z.strictObject({
   bytes,
   copiedBytes: bytes.describe('Of the bytes: copied in user space on their way.'),
   gbps: z.number().describe('Gigabytes a second while pages were sent.'),
-  totalMs: z.number().describe("From the request to the source freed, by the coordinator's clock."),
+  totalMs: z.number().describe("From startedAtMs to the source freed, by the coordinator's clock."),
+  predictionError: z
+    .strictObject({ totalMs: z.number(), downtimeMs: z.number() })
+    .exactOptional()
+    .describe('Predicted minus measured.'),
   transferMs: z.number(),
   reservedMs: z.number().describe("Reserving and touching the target's memory."),
   downtimeMs: z
@@ -185,13 +206,30 @@ const result = z.strictObject({
   longestStallMs: z.number(),
 });
 
+const mode = z.enum(['precopy', 'postcopy', 'hybrid']);
+
+export const priority = z.enum(['low', 'normal', 'high']);
+export type Priority = z.infer<typeof priority>;
+
+export const prediction = z.strictObject({
+  totalMs: z.number().describe('From the start of the move, not counting the line.'),
+  downtimeMs: z.number(),
+  bytes: z.number(),
+  rounds: count,
+  verifyMs: z.number().describe('Of both times: digests of frozen pages.'),
+  basis: z
+    .array(text)
+    .describe('What the figures rest on: measured where and when, or assumed for want of it.'),
+});
+export type Prediction = z.infer<typeof prediction>;
+
 export const migration = z.strictObject({
   id: text,
   guest: text,
   kind,
   source: text,
   target: text,
-  mode: z.enum(['precopy', 'postcopy', 'hybrid']),
+  mode,
   state: migrationState,
   epoch: count.describe(
     'Before the move; the target runs it under epoch + 1, a source that keeps it under + 2.',
@@ -202,7 +240,14 @@ export const migration = z.strictObject({
   throttle: z.boolean(),
   verify: z.boolean(),
   memoryBytes: bytes,
-  startedAtMs: atMs,
+  priority,
+  drain: text.exactOptional().describe('The drain or restore it belongs to.'),
+  queue: z
+    .strictObject({ position: count, of: count, reason: text })
+    .exactOptional()
+    .describe('While it waits: its place in line, from 1, and what for.'),
+  queuedAtMs: atMs.describe('When it was asked for.'),
+  startedAtMs: atMs.describe('When it left the line; queuedAtMs while it waits.'),
   endedAtMs: atMs.exactOptional(),
   sourcePhase: text,
   targetPhase: text,
@@ -217,11 +262,81 @@ export const migration = z.strictObject({
     }),
   ),
   progress: progress.exactOptional(),
-  prediction: z.strictObject({ totalMs: z.number(), downtimeMs: z.number() }).exactOptional(),
+  prediction: prediction.exactOptional(),
   result: result.exactOptional(),
   error: z.strictObject({ code: text, message: text, hint: text.exactOptional() }).exactOptional(),
 });
 export type Migration = z.infer<typeof migration>;
+
+export const moveLimits = z
+  .strictObject({ perHost: count, perCluster: count })
+  .describe('Moves under way at once: with one host as source or target, and in the cluster.');
+export type MoveLimits = z.infer<typeof moveLimits>;
+
+export const movePlan = z.strictObject({
+  guest: text,
+  source: text,
+  target: text,
+  memoryBytes: bytes,
+  mode,
+  prediction,
+  waits: text.exactOptional().describe('Why it would wait in line first.'),
+});
+export type MovePlan = z.infer<typeof movePlan>;
+
+const drainKind = z.enum(['drain', 'restore']);
+
+export const drainPlan = z.strictObject({
+  host: text,
+  kind: drainKind,
+  moves: z.array(movePlan),
+  blocked: z
+    .array(z.strictObject({ guest: text, memoryBytes: bytes, code: text, why: text }))
+    .describe(
+      'Guests without a place or that cannot move now, and the constraint that keeps each.',
+    ),
+  stays: z
+    .array(z.strictObject({ guest: text, why: text }))
+    .describe('Guests that do not run any more.'),
+  bytes: z.number(),
+  predictedMs: z.number(),
+  predictedRangeMs: z
+    .tuple([z.number(), z.number()])
+    .describe('Moves that overlap without slowing each other down; one after the other.'),
+});
+export type DrainPlan = z.infer<typeof drainPlan>;
+
+export const drain = z.strictObject({
+  id: text,
+  host: text,
+  kind: drainKind,
+  by: z.enum(['person', 'agent']),
+  state: z
+    .enum(['moving', 'completed', 'incomplete', 'cancelled'])
+    .describe('incomplete: nothing moves any more, and some guests are left.'),
+  startedAtMs: atMs,
+  endedAtMs: atMs.exactOptional(),
+  guests: z.array(
+    z.strictObject({
+      guest: text,
+      memoryBytes: bytes,
+      state: z.enum(['queued', 'moving', 'moved', 'blocked', 'stays', 'lost']),
+      target: text.exactOptional(),
+      migration: text.exactOptional(),
+      code: text.exactOptional().describe('Of a blocked one: the constraint, as in a plan.'),
+      why: text.exactOptional(),
+    }),
+  ),
+  movedBytes: bytes,
+  totalBytes: bytes,
+  percent: z.number(),
+  etaMs: z
+    .number()
+    .exactOptional()
+    .describe('From its own moves so far; before the first has ended, from the predictions.'),
+  etaRangeMs: z.tuple([z.number(), z.number()]).exactOptional(),
+});
+export type Drain = z.infer<typeof drain>;
 
 export const errorBody = z.strictObject({
   error: z.strictObject({
