@@ -94,6 +94,7 @@ export class Agent {
     this.guests = new GuestTable({
       endedInMigration: (guest) => void this.migrations.onGuestEnded(guest),
       ended: (guest, ending) => this.#guestEnded(guest, ending),
+      rebooted: (guest, error) => this.#guestRebooted(guest, error),
     });
     this.pool = new MemoryPool(options.name, options.memoryBytes);
     this.consoles = new ConsoleServer((name) => this.guests.get(name), log);
@@ -218,6 +219,17 @@ export class Agent {
       ...(digest !== undefined && { digest }),
     });
     this.consoles.ended(guest, event, code);
+    this.changed();
+  }
+
+  #guestRebooted(guest: Guest, error: Error | undefined): void {
+    const about = { guest: guest.name, epoch: guest.epoch };
+    if (error === undefined) {
+      this.log.info(about, 'the guest rebooted');
+      this.link.send({ type: 'guestEvent', ...about, event: 'reboot', code: 0 });
+    } else {
+      this.log.error({ ...about, err: error }, 'the guest cannot be started again');
+    }
     this.changed();
   }
 

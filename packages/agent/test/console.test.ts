@@ -29,7 +29,7 @@ async function bench(t: TestContext): Promise<Bench> {
     epoch: 4,
     pool,
     log: silent,
-    elf: image('kv'),
+    boot: () => ({ kind: 'elf', elf: image('kv') }),
   });
   const consoles = new ConsoleServer((name) => (name === 'kv' ? guest : undefined), silent);
   const server = await ControlServer.listen({

@@ -22,7 +22,8 @@ afterEach(async () => {
 });
 
 async function make(spec: GuestSpec, pool: MemoryPool, elf?: Uint8Array): Promise<Guest> {
-  const guest = await Guest.create({ spec, epoch: 1, pool, log: silent, elf });
+  const boot = elf && (() => ({ kind: 'elf', elf }) as const);
+  const guest = await Guest.create({ spec, epoch: 1, pool, log: silent, boot });
   made.add(guest);
   return guest;
 }

@@ -102,6 +102,7 @@ export const CONSOLE_IN_WRITTEN = CONSOLE_OUT_ACKED + 8;
 export const CONSOLE_IN_TAKEN = CONSOLE_IN_WRITTEN + 8;
 /** 1 = somebody waits on CONTROL_BELL_DEVICE for output (32 bits). */
 export const CONSOLE_LISTENED = CONSOLE_IN_TAKEN + 8;
+export const CONSOLE_OFFSETS_END = CONSOLE_LISTENED + 8;
 
 /** Entropy device: 256-bit key of its stream and the number of blocks taken from it. */
 export const ENTROPY_KEY = DEVICES + 640;

@@ -38,6 +38,8 @@ export interface LinuxBoot {
   readonly clock?: 'host' | 'instructions' | undefined;
   /** The device console input goes to: ttyS0 or hvc0. Output of both is one stream. @default 'uart' */
   readonly console?: 'uart' | 'virtio' | undefined;
+  /** A reboot: the console's streams go on where they are. */
+  readonly goesOn?: boolean | undefined;
 }
 
 /** Where things were put: physical addresses, ends past the last byte. */
@@ -98,6 +100,7 @@ export function loadLinux(guest: GuestMemory, boot: LinuxBoot): LoadedLinux {
     entry: BigInt(entry),
     supervisor: { argument: BigInt(deviceTree.start) },
     clock: boot.clock ?? 'host',
+    goesOn: boot.goesOn,
     console: boot.console,
     entropy: derived(boot.seed, 'entropy'),
   });

@@ -135,6 +135,8 @@ export interface ResetOptions {
   readonly fromhost?: bigint | undefined;
   /** @default 'host' */
   readonly clock?: 'host' | 'instructions';
+  /** A reboot: the console's two streams go on at their offsets, with the bytes nobody has read. */
+  readonly goesOn?: boolean | undefined;
 }
 
 /**
@@ -144,7 +146,9 @@ export interface ResetOptions {
 export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
   const fields = own.HART_TICKS_SKIPPED + 8 - map.HART_OWN;
   const bytes = new Uint8Array(guest.sab);
-  bytes.fill(0, map.DEVICES, map.DEVICES + map.DEVICES_SIZE);
+  const offsets = bytes.slice(own.CONSOLE_OUT_WRITTEN, own.CONSOLE_OFFSETS_END);
+  bytes.fill(0, map.DEVICES, own.CONSOLE_OUT); // the rings hold what the offsets say
+  if (options.goesOn) bytes.set(offsets, own.CONSOLE_OUT_WRITTEN);
   for (let hart = 0; hart < guest.harts; hart++) {
     const block = map.HARTS + hart * map.HART_SIZE;
     bytes.fill(0, block + map.HART_OWN, block + map.HART_OWN + fields);

@@ -89,7 +89,8 @@ export class GuestRequests {
     }
     let making = this.#creating.get(spec.name);
     if (making === undefined) {
-      making = Guest.create({ spec, epoch, elf, pool, log });
+      const boot = elf && (() => ({ kind: 'elf', elf }) as const);
+      making = Guest.create({ spec, epoch, boot, pool, log });
       this.#creating.set(spec.name, making);
       const forget = () => this.#creating.delete(spec.name);
       making.then(forget, forget);

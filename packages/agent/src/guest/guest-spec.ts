@@ -13,15 +13,15 @@ import {
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
 
 /** @throws GodwitError `guest.bad_spec`: a spec that contradicts itself, before memory is taken for it */
-export function checkGuestSpec(spec: GuestSpec, elf: Uint8Array | undefined): void {
+export function checkGuestSpec(spec: GuestSpec, boots: boolean): void {
   const bad = (why: string) => new GodwitError('guest.bad_spec', { why });
   if (spec.kind === 'workload') {
     if (spec.workload === undefined) throw bad('a workload guest needs a pattern');
-    if (elf !== undefined) throw bad('a workload guest takes no program');
+    if (boots) throw bad('a workload guest takes no program');
     if (spec.stopAt !== undefined) throw bad('a workload guest has no instruction to stop at');
     return;
   }
-  if (elf === undefined) throw bad('a machine guest needs a program (an image or an ELF file)');
+  if (!boots) throw bad('a machine guest needs a program (an image or an ELF file)');
   if (spec.workload !== undefined) throw bad('a machine guest takes no workload');
 }
 

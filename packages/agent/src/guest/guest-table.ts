@@ -2,7 +2,8 @@
  * The guests on this host by name, however they came: made here, or reserved for a migration.
  *
  * Entering the table is what makes a guest's own end heard; nothing else watches it. A guest that is
- * leased ends for its migration first, and for its owner when the lease is over.
+ * leased ends for its migration first, and for its owner when the lease is over. A guest that rebooted
+ * is started again here, if what it was made of is at hand; only then does a reboot not end it.
  */
 import type { Guest, GuestEnding } from './guest.ts';
 
@@ -11,6 +12,8 @@ export interface GuestTableEvents {
   endedInMigration(guest: Guest): void;
   /** The owner may act on it: report it, end its consoles. */
   ended(guest: Guest, ending: GuestEnding): void;
+  /** It has started again, or could not be and ends: `error`. */
+  rebooted(guest: Guest, error?: Error): void;
 }
 
 export class GuestTable extends Map<string, Guest> {
@@ -22,7 +25,7 @@ export class GuestTable extends Map<string, Guest> {
   }
 
   override set(name: string, guest: Guest): this {
-    guest.once('ended', (ending) => this.#onEnded(guest, ending));
+    guest.on('ended', (ending) => this.#onEnded(guest, ending));
     return super.set(name, guest);
   }
 
@@ -33,8 +36,8 @@ export class GuestTable extends Map<string, Guest> {
 
   #onEnded(guest: Guest, ending: GuestEnding): void {
     const settle = () => {
-      guest.state = 'ended';
-      this.#events.ended(guest, ending);
+      if (ending.event === 'reboot' && guest.boot !== undefined) void this.#reboot(guest, ending);
+      else this.#end(guest, ending);
     };
     if (guest.lease === undefined) {
       settle();
@@ -42,5 +45,19 @@ export class GuestTable extends Map<string, Guest> {
     }
     guest.latch({ what: 'ended', carryOut: settle, gone: () => {} });
     this.#events.endedInMigration(guest);
+  }
+
+  async #reboot(guest: Guest, ending: GuestEnding): Promise<void> {
+    try {
+      if (await guest.reboot()) this.#events.rebooted(guest);
+    } catch (error) {
+      this.#events.rebooted(guest, error as Error);
+      this.#end(guest, ending);
+    }
+  }
+
+  #end(guest: Guest, ending: GuestEnding): void {
+    guest.state = 'ended';
+    this.#events.ended(guest, ending);
   }
 }

@@ -20,10 +20,8 @@ import {
   DirtyLog,
   type GuestMemory,
   guestEnd,
-  loadElf,
   memoryMap as map,
   rateFromMiB,
-  resetMachine,
   retiredInstructions,
   setRate,
   setThrottle,
@@ -32,6 +30,7 @@ import {
 } from '@godwit/machine';
 import { GodwitError, type GuestReport, type GuestSpec } from '@godwit/protocol';
 import type { Log } from '../log.ts';
+import { type BootSource, bootGuest } from './boot.ts';
 import { DirtyMeter } from './dirty-meter.ts';
 import { checkGuestSpec, workloadSpecOf, writeIdentity } from './guest-spec.ts';
 import { captureGuest, restoreGuest } from './guest-state.ts';
@@ -72,6 +71,9 @@ const ENDINGS = {
   'stop-at': 'stopAt',
 } as const;
 
+/** Holds the guest while it reboots, as a migration does. */
+const REBOOT_LEASE = 'reboot';
+
 interface GuestEvents {
   ended: [ending: GuestEnding];
 }
@@ -88,6 +90,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   /** Oldest byte of console output this host can have: what was acknowledged before was not moved. */
   consoleFrom = 0n;
   ending: GuestEnding | undefined;
+  /** What a reboot starts from; undefined: nothing is at hand, and a reboot ends the guest. */
+  boot: BootSource | undefined;
   readonly #log: Log;
   readonly #pool: MemoryPool;
   readonly #meter: DirtyMeter;
@@ -123,8 +127,11 @@ export class Guest extends EventEmitter<GuestEvents> {
    *
    * @throws GodwitError `guest.bad_spec`, `host.no_room`, `guest.exists`; nothing is left behind
    */
-  static async create(make: MakeGuest & { readonly elf?: Uint8Array | undefined }): Promise<Guest> {
-    checkGuestSpec(make.spec, make.elf);
+  static async create(
+    make: MakeGuest & { readonly boot?: BootSource | undefined },
+  ): Promise<Guest> {
+    const { boot } = make;
+    checkGuestSpec(make.spec, boot !== undefined);
     return Guest.#make(make, 'creating', async (guest, isZero) => {
       writeIdentity(make.spec, guest.memory);
       if (make.spec.kind === 'workload') {
@@ -133,8 +140,8 @@ export class Guest extends EventEmitter<GuestEvents> {
         return;
       }
       if (!isZero) await runMemoryTask(guest.memory, { kind: 'wipe', byte: 0 });
-      const program = loadElf(make.elf as Uint8Array, guest.memory);
-      resetMachine(guest.memory, { ...program, clock: make.spec.clock });
+      guest.boot = boot;
+      await guest.#load(false);
     });
   }
 
@@ -411,6 +418,36 @@ export class Guest extends EventEmitter<GuestEvents> {
   }
 
   // -------------------------------------------------------------------------------- the end
+
+  /** Fills zeroed RAM from the boot source. */
+  async #load(goesOn: boolean): Promise<void> {
+    const boot = await this.boot!();
+    bootGuest(this.memory, boot, { clock: this.spec.clock, goesOn });
+  }
+
+  /**
+   * The guest has rebooted: the same guest starts again from what it was made of, in the same memory,
+   * under the same epoch. No migration may begin meanwhile. False: it was released or stopped.
+   *
+   * @throws GodwitError `guest.busy`, and what the boot source and the loader throw: the guest stands
+   */
+  async reboot(): Promise<boolean> {
+    this.leaseTo(REBOOT_LEASE);
+    try {
+      await this.#noting;
+      await runMemoryTask(this.memory, { kind: 'wipe', byte: 0 });
+      await this.#load(true);
+      this.ending = undefined;
+      this.#noting = undefined;
+    } catch (error) {
+      throw asGodwitError(error);
+    } finally {
+      this.releaseLease(REBOOT_LEASE);
+    }
+    if (this.#released !== undefined || this.state !== 'running') return false;
+    this.start();
+    return true;
+  }
 
   /** Once: stops all harts, names the end, tells the owner. */
   #noteEnd(): Promise<void> {
