@@ -47,6 +47,11 @@ export interface OwnedThread {
 /** Idle threads kept of each kind: two migrations' worth at the default number of channels, two guests. */
 const IDLE_MAX = 4;
 const idle = new Map<string, Worker[]>();
+/**
+ * What a thread may allocate between two quick collections. Page bytes are not on the heap and nothing
+ * here is, for long; V8's own choice lets each thread's garbage grow to three times 16 MiB.
+ */
+const YOUNG_HEAP_MIB = 2;
 /** Asks a thread for a collection; not one of its commands. */
 const COLLECT = '(collect)';
 /** Collections asked for so far, and which of them each thread has made. */
@@ -144,7 +149,7 @@ export class Thread<C extends Commands> implements OwnedThread {
 }
 
 function startWorker(file: URL): Worker {
-  const worker = new Worker(file);
+  const worker = new Worker(file, { resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB } });
   collected.set(worker, collections);
   // A thread that dies while nobody borrows it is only forgotten.
   worker.on('error', () => {});

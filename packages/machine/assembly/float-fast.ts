@@ -13,7 +13,7 @@
 import { addSoft, divSoft, mulAddSoft, mulSoft, sqrtSoft } from './float-arithmetic';
 import { convert } from './float-convert';
 import {
-  bitsOf, fp, fraction, infinity, nan, NX, precision, RNE, signal, signBit, valueOf,
+  bitsOf, fp, fraction, infinity, NX, precision, RNE, signal, signBit, valueOf,
 } from './float-format';
 
 @inline function isFinite<T>(value: T): bool { return abs<T>(value) < valueOf<T>(infinity<T>()); }
@@ -84,7 +84,27 @@ export function squareRoot<T>(a: u64): u64 {
   return sqrtSoft<T>(a);
 }
 
-export function mulAdd<T>(a: u64, b: u64, c: u64): u64 { return mulAddSoft<T>(a, b, c); }
+/**
+ * Fused multiply-add of singles. In binary64 their product is exact. The sum is rounded to odd, which keeps
+ * in its last bit whether something was lost, and so rounding it again to a single is right (Boldo and
+ * Melquiond, "Emulation of a FMA and correctly rounded sums").
+ */
+function mulAddSingle(a: u64, b: u64, c: u64): u64 {
+  const product = <f64>valueOf<f32>(a) * <f64>valueOf<f32>(b);
+  const addend = <f64>valueOf<f32>(c);
+  const sum = product + addend;
+  const error = twoSumError<f64>(product, addend, sum);
+  let bits = bitsOf<f64>(sum);
+  if (error != 0 && (bits & 1) == 0) bits += (error > 0) == (sum > 0) ? 1 : -1;
+  const result = <f32>valueOf<f64>(bits);
+  if (fp.mode != RNE || !isOrdinary<f32>(result)) return mulAddSoft<f32>(a, b, c);
+  if (<f64>result != valueOf<f64>(bits)) signal(NX);
+  return bitsOf<f32>(result);
+}
+
+export function mulAdd<T>(a: u64, b: u64, c: u64): u64 {
+  return sizeof<T>() == 8 ? mulAddSoft<T>(a, b, c) : mulAddSingle(a, b, c);
+}
 
 /** binary64 to binary32, in RNE an instruction of wasm's. */
 export function narrow(a: u64): u64 {

@@ -2,6 +2,7 @@
  * Thread entry of a page channel at the source; one migration at a time, then the next.
  */
 import { GuestMemory } from '@godwit/machine';
+import { reclaimProcessor, yieldProcessor } from '../channel/background.ts';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';
 import { postEvent, serveThread } from '../thread.ts';
@@ -43,7 +44,10 @@ const commands = {
     return channel.listen();
   },
   sendRound: (round: number, key: number) => channel!.sendRound(round, key),
-  startPush: (key: number) => channel!.startPush(key),
+  startPush(key: number): void {
+    yieldProcessor();
+    channel!.startPush(key);
+  },
   look: () => channel?.look(),
   hashPages: (work: HashWork) => hashShare(guest!, work),
   setBandwidth: (bytesPerSecond: number) => channel!.setBandwidth(bytesPerSecond),
@@ -51,6 +55,7 @@ const commands = {
     await channel?.close();
     channel = null;
     guest = null;
+    reclaimProcessor();
   },
 };
 

@@ -14,8 +14,8 @@ import {
   type FrameHeader,
   GodwitError,
   OPCODE,
-  PUSH_CREDIT_BYTES,
 } from '@godwit/protocol';
+import { yieldProcessor } from '../channel/background.ts';
 import { closeError } from '../channel/close-codes.ts';
 import type { Counters } from '../channel/counters.ts';
 import type { FrameWriter } from '../channel/frame-writer.ts';
@@ -28,7 +28,6 @@ import { TargetLink } from './target-link.ts';
 
 /** Credit goes back for every second full frame: the source keeps five or more under way. */
 const CREDIT_EVERY_BYTES = (3 * FRAME_PAYLOAD_BYTES_MAX) / 2;
-const PUSH_CREDIT_PARTS = 4;
 /** What this end says is small and rare: more of it queued means that the source does not read. */
 const REPLY_BYTES_MAX = 65_536;
 
@@ -118,13 +117,14 @@ export class LandingChannel {
     const { board, counters, channel } = this.#options;
     this.#landedSequence = header.sequence;
     const pushed = this.#placement.landing;
-    if (!pushed) board.countRound(header.round, header.pages);
+    if (pushed) yieldProcessor();
+    else board.countRound(header.round, header.pages);
     counters.add(channel, 'pages', header.pages);
     counters.add(channel, 'wireBytes', wireBytes);
     if (header.opcode === OPCODE.ZERO) counters.add(channel, 'zeroPages', header.pages);
     this.#bytesSinceCredit += wireBytes;
-    const part = pushed ? PUSH_CREDIT_BYTES / PUSH_CREDIT_PARTS : CREDIT_EVERY_BYTES;
-    if (this.#bytesSinceCredit >= part) this.#credit(writer);
+    // A pushed frame may be the only one the source allows itself until it is heard of.
+    if (pushed || this.#bytesSinceCredit >= CREDIT_EVERY_BYTES) this.#credit(writer);
   }
 
   #credit(writer: FrameWriter): void {

@@ -2,6 +2,7 @@
  * Thread entry of a page channel at the target; one migration at a time, then the next.
  */
 import { GuestMemory } from '@godwit/machine';
+import { reclaimProcessor } from '../channel/background.ts';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';
 import { RegionTable } from '../channel/regions.ts';
@@ -48,6 +49,7 @@ const commands = {
     await channel?.close();
     channel = null;
     guest = null;
+    reclaimProcessor();
   },
 };
 
