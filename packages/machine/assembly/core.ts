@@ -15,8 +15,10 @@ import {
 export const DONE = 0;
 /** It finished, and the hart must look at its interrupts and attention words before the next one. */
 export const DONE_LOOK_UP = 1;
+/** It finished; the translation or the pending interrupts changed: look at interrupts, then go on. */
+export const DONE_SWITCHED = -1;
 /** The same, and the next instruction is at HART_PC. */
-export const DONE_JUMPED = -1;
+export const DONE_JUMPED = -2;
 /** It raised the exception in `cause` and `value`; not retired. */
 export const TRAPPED = 2;
 /** It waited for a page, or was told to stop while waiting; not retired, to be executed again. */
@@ -28,6 +30,14 @@ export namespace core {
   export let block: usize = 0;
   export let tlb: usize = 0;
   export let ramBytes: u64 = 0;
+
+  /** Privilege, and the one that loads and stores have (mstatus.MPRV); derived, status.ts writes them. */
+  export let privilege: i32 = 0;
+  export let dataPrivilege: i32 = 0;
+  /** The sets of TLB entries in use under them, absolute. */
+  export let reads: usize = 0;
+  export let writes: usize = 0;
+  export let fetches: usize = 0;
 
   export let outcome: i32 = DONE;
   export let cause: u64 = 0;

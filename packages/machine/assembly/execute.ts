@@ -12,28 +12,22 @@
  * core.outcome. One that trapped or is to be executed again has changed nothing, and pc stays on it.
  */
 import { executeAtomic } from './atomics';
-import { core, DONE, DONE_JUMPED, DONE_LOOK_UP, field, raise, setField, TRAPPED } from './core';
-import { executeCsr } from './csr';
+import { core, DONE, DONE_JUMPED, DONE_LOOK_UP, field, raise, TRAPPED } from './core';
 import {
   ADD, ADDI, ADDIW, ADDW, AND, ANDI, BEQ, BGE, BGEU, BLT, BLTU, BNE, F1, F2, F3, F4, F5, F6, F7, FENCE,
-  FENCE_I, funct3, funct7, immB, immI, immJ, immS, immU, JALR, keyOf, LB, LBU, LD, LH, LHU, LW, LWU,
+  FENCE_I, funct7, immB, immI, immJ, immS, immU, JALR, keyOf, LB, LBU, LD, LH, LHU, LW, LWU,
   OP_32, OP_AMO, OP_AUIPC, OP_FP, OP_JAL, OP_LOAD_FP, OP_LUI, OP_MADD, OP_MSUB, OP_NMADD, OP_NMSUB,
   OP_STORE_FP, OP_SYSTEM, OR, ORI, rdAt, rs1At, rs2At, SB, SD, SH, SLL, SLLI,
   SLLIW, SLT, SLTI, SLTIU, SLTU, SRL, SRLI_SRAI, SRLIW_SRAIW, SW, XOR, XORI,
 } from './decode';
 import { executeFloat, loadFloat, NOT_FLOAT, storeFloat } from './float-instructions';
 import { register, register32, setX, shiftImmediate, shiftImmediate32, word, x } from './integer';
-import { EXPANSIONS, HART_PC, HART_WFI, HART_X } from './machine-map.ts';
-import { PAGE_SIZE, TLB_READ, TLB_WRITE } from './memory-map.ts';
+import { EXPANSIONS, HART_PC, HART_X } from './machine-map.ts';
+import { PAGE_SIZE } from './memory-map.ts';
 import { PAGE_MASK } from './mmu';
 import { fetchHigh, loadT, placeToFetch, storeT } from './ram';
-import { BREAKPOINT, ECALL_FROM_M, ILLEGAL_INSTRUCTION, mret } from './trap';
-
-// SYSTEM instructions without operands, whole words.
-const ECALL: u32 = 0x00000073;
-const EBREAK: u32 = 0x00100073;
-const MRET: u32 = 0x30200073;
-const WFI: u32 = 0x10500073;
+import { executeSystem } from './system';
+import { ILLEGAL_INSTRUCTION } from './trap';
 
 /** No instruction lies in it: odd. */
 const NO_PAGE: u64 = 1;
@@ -60,21 +54,6 @@ function illegal(pc: u64): i32 {
   return storeT<T>(writes, rs1(hart, instruction) + immS(instruction), rs2(hart, instruction), left);
 }
 
-/** SYSTEM. Leaves where to go on in HART_PC when that is not the next instruction. */
-function system(hart: usize, instruction: u32, pc: u64): void {
-  if (funct3(instruction) & 3) {
-    executeCsr(instruction);
-    return;
-  }
-  switch (instruction) {
-    case ECALL: raise(ECALL_FROM_M, 0); break;
-    case EBREAK: raise(BREAKPOINT, pc); break;
-    case MRET: core.outcome = DONE_JUMPED; setField(HART_PC, mret()); break;
-    case WFI: core.outcome = DONE_LOOK_UP; setField(HART_WFI, 1); break;
-    default: illegal(pc);
-  }
-}
-
 /** With funct7 it is another instruction of the same opcode and funct3. */
 @inline function other(hart: usize, instruction: u32, pc: u64): i32 {
   return register(hart, instruction) ? DONE : illegal(pc);
@@ -86,8 +65,8 @@ function system(hart: usize, instruction: u32, pc: u64): void {
  */
 export function execute(count: u32): u32 {
   const h = core.block;
-  const reads = core.tlb + TLB_READ;
-  const writes = core.tlb + TLB_WRITE;
+  const reads = core.reads;
+  const writes = core.writes;
   // From a peer's state it could be odd, and an odd one would fetch past the end of its page.
   let pc = load<u64>(h, HART_PC) & ~1;
   let left = count;
@@ -225,7 +204,7 @@ export function execute(count: u32): u32 {
       case OP_SYSTEM: case OP_SYSTEM | F1: case OP_SYSTEM | F2: case OP_SYSTEM | F3:
       case OP_SYSTEM | F4: case OP_SYSTEM | F5: case OP_SYSTEM | F6: case OP_SYSTEM | F7:
         core.left = left;
-        system(h, i, pc);
+        executeSystem(i, pc);
         met = core.outcome;
         break;
       default: met = illegal(pc);

@@ -17,7 +17,7 @@ import { DYNAMIC, fp, nan, RMM, signBit } from './float-format';
 import { setX, x } from './integer';
 import { HART_F, HART_FCSR, HART_MSTATUS, HART_X } from './machine-map.ts';
 import { loadT, storeT } from './ram';
-import { MSTATUS_FS } from './trap';
+import { MSTATUS_FS } from './status';
 
 /** fflags in fcsr; frm is above. */
 const FLAGS: u32 = 31;

@@ -13,7 +13,7 @@ import { countsInstructions, guestTicks, skipTo, thaw } from './clock';
 import { core, DONE, field, select, setField, TRAPPED } from './core';
 import { execute } from './execute';
 import { prepareExpansions } from './expand';
-import { NEVER, nextChange, nextWake } from './interrupts';
+import { endsWait, NEVER, nextChange, nextWake } from './interrupts';
 import {
   EXIT_BREAK, EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_OUTPUT, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI,
   HART_LAST_TRAP, HART_PC, HART_TICKS_SKIPPED, HART_WFI, HSM_STATE, HSM_STOPPED,
@@ -27,7 +27,7 @@ import {
 import { now, obeyFlush, park, sleep, start, stop, unpark, wakeWord } from './park';
 import { isHartStarted, obeyFences } from './sbi';
 import { endGuest } from './syscon';
-import { endWait, takeException, takeInterrupt } from './trap';
+import { takeException, takeInterrupt } from './trap';
 import { outputWaits } from './uart';
 import { serveInput } from './virtio';
 
@@ -83,10 +83,18 @@ function untilWakeNs(): i64 {
   return atomic.load<u64>(HSM_STATE + <usize>hart * 8) == HSM_STOPPED;
 }
 
+/** Ends this hart's WFI if it may go on. */
+function endWait(): bool {
+  if (!endsWait()) return false;
+  setField(HART_WFI, 0);
+  return true;
+}
+
 /** One wait of a hart in WFI. The wake word is read before the last look, so no wake is missed. */
 function waitForInterrupt(): void {
   park();
   const seen = wakeWord();
+  guestTicks();
   if (goes() && !endWait()) sleep(seen, untilWakeNs());
   unpark();
 }
@@ -118,25 +126,31 @@ function atBreak(count: u32): bool {
   return false;
 }
 
-/** Executes up to `count` instructions and takes the exception that ends them, if one does. */
-function advance(count: u32): void {
+/** Executes up to `count` instructions, takes the exception that ends them, answers how many retired. */
+function advance(count: u32): u32 {
   const retired = execute(count);
   atomic.store<u64>(core.block + HART_INSTRUCTIONS, field(HART_INSTRUCTIONS) + retired);
   if (core.outcome == TRAPPED) takeException();
+  return retired;
 }
 
-/** One slice. True: it ended before an instruction that has a breakpoint. */
+/** Whether the hart may go on without a look at its attention words and timers. */
+@inline function goesOn(): bool { return core.outcome < DONE || core.outcome == TRAPPED; }
+
+/**
+ * One slice. Traps, returns from them and changes of translation in between do not end it, only what
+ * others may want to know of or what may change the timers does. True: it ended before an instruction
+ * that has a breakpoint.
+ */
 function slice(limit: u64): bool {
-  const count = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilChange());
+  let left = <u32>min<u64>(min<u64>(limit, SLICE_MAX), untilChange());
   const breaks = min<u32>(atomic.load<u32>(CONTROL_BREAKS), BREAKS_MAX);
-  if (!breaks) {
-    advance(count);
-    return false;
-  }
-  for (let done: u32 = 0; done < count; done++) {
-    if (atBreak(breaks)) return true;
-    advance(1);
-    if (core.outcome != DONE) return false;
+  const stepping = atomic.load<u32>(CONTROL_STEPPING) != 0;
+  while (left) {
+    if (!stepping) takeInterrupt();
+    if (breaks && atBreak(breaks)) return true;
+    left -= advance(breaks ? 1 : left);
+    if (!goesOn() && !(breaks && core.outcome == DONE)) return false;
   }
   return false;
 }
@@ -183,12 +197,12 @@ function loop(end: u64, waits: bool): i32 {
     const stopAt = atomic.load<u64>(CONTROL_STOP_AT);
     if (done >= stopAt) return atStop(stopAt);
     if (done >= end) return EXIT_BUDGET;
+    guestTicks();
     if (field(HART_WFI)) {
       const reason = idle(waits);
       if (reason) return reason;
       continue;
     }
-    if (!atomic.load<u32>(CONTROL_STEPPING)) takeInterrupt();
     if (slice(min<u64>(stopAt, end) - done)) return EXIT_BREAK;
   }
 }

@@ -11,27 +11,44 @@ import { DECODE, DEVICES, HART_OWN } from './memory-map.ts';
 // Offsets from HARTS + hart * HART_SIZE. Written by the hart's own thread, read by others only
 // while the hart is STOPPED.
 
-/** x0..x31. x0 is a real slot that the interpreter clears before each instruction. */
+/** x0..x31. x0's slot always holds 0; a 33rd slot takes what is written to x0. */
 export const HART_X = HART_OWN;
 /** f0..f31; a single has all ones in its upper half. */
-export const HART_F = HART_X + 256;
+export const HART_F = HART_X + 264;
 export const HART_PC = HART_F + 256;
-/** PRIVILEGE_M, for now always. */
+/** PRIVILEGE_U, PRIVILEGE_S or PRIVILEGE_M. */
 export const HART_PRIVILEGE = HART_PC + 8;
 /** 1 = the hart has executed WFI and waits for its end. */
 export const HART_WFI = HART_PRIVILEGE + 8;
 /** Physical address of the LR reservation, or NO_RESERVATION; and the value LR saw there. */
 export const HART_RESERVED = HART_WFI + 8;
 export const HART_RESERVED_VALUE = HART_RESERVED + 8;
+
+// Machine-level registers. mstatus holds sstatus too, mie holds sie.
 export const HART_MSTATUS = HART_RESERVED_VALUE + 8;
 export const HART_MIE = HART_MSTATUS + 8;
-export const HART_MTVEC = HART_MIE + 8;
+/** STIP and SEIP as machine mode set them in mip; SSIP is in DEVICES_SSIP. */
+export const HART_MIP = HART_MIE + 8;
+export const HART_MTVEC = HART_MIP + 8;
 export const HART_MSCRATCH = HART_MTVEC + 8;
 export const HART_MEPC = HART_MSCRATCH + 8;
 export const HART_MCAUSE = HART_MEPC + 8;
 export const HART_MTVAL = HART_MCAUSE + 8;
+export const HART_MEDELEG = HART_MTVAL + 8;
+export const HART_MIDELEG = HART_MEDELEG + 8;
+export const HART_MCOUNTEREN = HART_MIDELEG + 8;
+
+// Supervisor-level registers.
+export const HART_STVEC = HART_MCOUNTEREN + 8;
+export const HART_SSCRATCH = HART_STVEC + 8;
+export const HART_SEPC = HART_SSCRATCH + 8;
+export const HART_SCAUSE = HART_SEPC + 8;
+export const HART_STVAL = HART_SCAUSE + 8;
+export const HART_SATP = HART_STVAL + 8;
+export const HART_SCOUNTEREN = HART_SATP + 8;
+
 /** fcsr: rounding mode (frm) in bits 7..5, accrued exceptions (fflags) below. */
-export const HART_FCSR = HART_MTVAL + 8;
+export const HART_FCSR = HART_SCOUNTEREN + 8;
 /** minstret = HART_INSTRUCTIONS + this; mcycle likewise. */
 export const HART_MINSTRET_OFFSET = HART_FCSR + 8;
 export const HART_MCYCLE_OFFSET = HART_MINSTRET_OFFSET + 8;
@@ -39,14 +56,22 @@ export const HART_MCYCLE_OFFSET = HART_MINSTRET_OFFSET + 8;
 export const HART_TICKS_SKIPPED = HART_MCYCLE_OFFSET + 8;
 /** Derived, not moved: HART_INSTRUCTIONS + 1 at the last synchronous trap, to see a trap loop. */
 export const HART_LAST_TRAP = HART_TICKS_SKIPPED + 8;
+export const HART_FIELDS_END = HART_LAST_TRAP + 8;
 
 /** Room for what a device works out while it is served, far from every field; means nothing afterwards. */
 export const HART_SCRATCH = 32768;
 
 export const NO_RESERVATION = -1;
+export const PRIVILEGE_U = 0;
+export const PRIVILEGE_S = 1;
 export const PRIVILEGE_M = 3;
-/** mstatus after reset: MPP can hold machine mode only. */
-export const MSTATUS_RESET = 0x1800;
+/** mstatus after reset: UXL and SXL say 64 bits, which is all there is. */
+export const MSTATUS_RESET = 0xa00000000;
+/** What a supervisor finds delegated to it when the host is its firmware: all but its own ecall. */
+export const MEDELEG_SUPERVISOR = 0xb1ff;
+export const MIDELEG_SUPERVISOR = 0x222;
+/** cycle, time and instret may be read below machine mode. */
+export const MCOUNTEREN_SUPERVISOR = 7;
 
 // ----------------------------------------------------------------------------- DEVICES fields
 

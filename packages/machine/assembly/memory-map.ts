@@ -32,7 +32,7 @@ export const HART_SIZE = 65536;
 
 /** Software TLBs: read, write and fetch entries of one hart, direct-mapped. */
 export const TLB = HARTS + HARTS_MAX * HART_SIZE;
-export const TLB_SIZE = 65536;
+export const TLB_SIZE = 131072;
 
 /** Dirty log, 1 bit a page: written since the last harvest. */
 export const DIRTY = TLB + HARTS_MAX * TLB_SIZE;
@@ -177,18 +177,21 @@ export const FAULT_NONE = 0;
 export const FAULT_WAITING = 1;
 
 // ----------------------------------------------------------------------------------- TLB of a hart
-// Offsets from TLB + hart * TLB_SIZE. Three direct-mapped arrays; entry = virtual page modulo
-// TLB_ENTRIES. An entry is {tag: u64, value: u64}: the tag is the virtual page number, or all ones
-// for an empty entry; what the value holds is the hart's own business (a workload hart has none).
-// So anyone who holds the hart drops a kind of entry by filling its array with TLB_EMPTY_BYTE.
+// Offsets from TLB + hart * TLB_SIZE. Three arrays, one a kind of access; each holds two direct-mapped
+// sets of TLB_ENTRIES, so that a machine's user mode and its kernel do not evict each other (a workload
+// hart uses the first set only). Entry of a set = virtual page modulo TLB_ENTRIES. An entry is
+// {tag: u64, value: u64}: the tag is the virtual page, or all ones for an empty entry; what the value
+// holds is the hart's own business (a workload hart has none). So anyone who holds the hart drops a
+// kind of entry by filling its array with TLB_EMPTY_BYTE.
 
 export const TLB_READ = 0;
-export const TLB_WRITE = 16384;
-export const TLB_FETCH = 32768;
+export const TLB_WRITE = 32768;
+export const TLB_FETCH = 65536;
 export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY_SIZE = 16;
-/** Bytes of one array. */
-export const TLB_ARRAY_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+/** Bytes of one set, and of an array of two. */
+export const TLB_SET_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+export const TLB_ARRAY_SIZE = 2 * TLB_SET_SIZE;
 export const TLB_EMPTY_BYTE = 0xff;
 
 // ------------------------------------------------------------------------------- page states

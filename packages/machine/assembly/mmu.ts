@@ -3,7 +3,7 @@
  *
  * access -> TLB miss -> [translate -> gate -> mark -> entry] -> access
  *
- * In machine mode virtual is physical; a page-table walk goes into translate() and nowhere else. An
+ * Which set of entries is in use depends on the privilege (status.ts). An
  * entry is {tag: u64, addend: u32}: tag = virtual address of the page, addend = what to add to the low
  * 32 bits of a virtual address to get an offset in this memory. All ones is never a page's address, so
  * it is the tag of an empty entry.
@@ -12,22 +12,22 @@ import { core } from './core';
 import { warm, markFill } from './dirty';
 import { admit } from './gate';
 import { DEVICES_TOHOST, RAM_BASE } from './machine-map.ts';
-import {
-  PAGE_SHIFT, PAGE_SIZE, RAM, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_FETCH, TLB_READ, TLB_WRITE,
-} from './memory-map.ts';
+import { PAGE_SHIFT, PAGE_SIZE, RAM, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts';
+import { noteBorrowed, noteSuperpage } from './status';
+import { walked } from './walk';
 
 export const PAGE_MASK: u64 = ~<u64>(PAGE_SIZE - 1);
-/** Where a page that is not mapped would be: translate() and the fills return it, and it is never valid. */
+/** Where a page that is not mapped would be: the fills return it, and it is never valid. */
 export const NO_PLACE: usize = 0;
 
-/** The TLB entry a virtual address belongs to; `way` is TLB_READ, TLB_WRITE or TLB_FETCH. */
+/** The TLB entry a virtual address belongs to; `way` is core.reads, core.writes or core.fetches. */
 @inline function entryOf(way: usize, address: u64): usize {
   return way + ((<usize>address >> PAGE_SHIFT) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE;
 }
 
 /**
  * Where a naturally aligned T at `address` lies in this memory, or NO_PLACE: no entry, or not aligned.
- * One comparison does both, as the low bits of a tag are 0. `way` is an absolute offset here.
+ * One comparison does both, as the low bits of a tag are 0.
  */
 @inline export function lookUp<T>(way: usize, address: u64): usize {
   const entry = entryOf(way, address);
@@ -35,22 +35,22 @@ export const NO_PLACE: usize = 0;
   return load<u64>(entry) == wanted ? <usize>address + load<u32>(entry, 8) : NO_PLACE;
 }
 
-/** Physical address of a virtual one. */
-@inline export function translate(address: u64): u64 { return address; }
-
 @inline export function isRam(physical: u64): bool { return physical - RAM_BASE < core.ramBytes; }
 
 @inline function pageOf(physical: u64): u32 { return <u32>((physical - RAM_BASE) >> PAGE_SHIFT); }
 
 @inline export function placeOf(physical: u64): usize { return RAM + <usize>(physical - RAM_BASE); }
 
+/** The entry for what was just translated. */
 function install(way: usize, address: u64, place: usize): void {
-  const entry = entryOf(core.tlb + way, address);
+  const entry = entryOf(way, address);
+  if (walked.borrowed) noteBorrowed(entry);
+  if (walked.superpage) noteSuperpage(address);
   store<u64>(entry, address & PAGE_MASK);
   store<u32>(entry, place - <usize>address, 8);
 }
 
-/** Place of a RAM address for loads or (way TLB_FETCH) for fetches. NO_PLACE: look at the outcome. */
+/** Place of a RAM address for loads or (way core.fetches) for fetches. NO_PLACE: look at the outcome. */
 export function fill(way: usize, address: u64, physical: u64): usize {
   if (!admit(pageOf(physical))) return NO_PLACE;
   const place = placeOf(physical);
@@ -66,7 +66,7 @@ export function fillWrite(address: u64, physical: u64): usize {
   if (!admit(pageOf(physical))) return NO_PLACE;
   markFill(pageOf(physical));
   const place = placeOf(physical);
-  if (!isWatched(physical)) install(TLB_WRITE, address, place);
+  if (!isWatched(physical)) install(core.writes, address, place);
   return place;
 }
 

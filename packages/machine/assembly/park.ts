@@ -11,9 +11,11 @@
  */
 import { core } from './core';
 import {
-  CONTROL_BELL_ACK, CONTROL_FLUSH, HART_FLUSH_SEEN, HART_HELD, HART_PARKED, HART_RUNNING, HART_STATE,
-  HART_STARTED_NS, HART_STOPPED, HART_STOPPED_NS, HART_WAKE, TLB_ARRAY_SIZE, TLB_EMPTY_BYTE, TLB_WRITE,
+  CONTROL_BELL_ACK, CONTROL_FLUSH, HART_FLUSH_SEEN, HART_HELD,
+  HART_PARKED, HART_RUNNING, HART_STARTED_NS, HART_STATE, HART_STOPPED, HART_STOPPED_NS,
+  HART_WAKE, TLB_ARRAY_SIZE, TLB_EMPTY_BYTE, TLB_WRITE,
 } from './memory-map.ts';
+import { applyStatus, dropEntries } from './status';
 
 /** Host's monotonic clock, ns. */
 @external("env", "now") declare function hostNow(): i64;
@@ -38,11 +40,6 @@ export function obeyFlush(): void {
   ring(CONTROL_BELL_ACK);
 }
 
-/** Drops every entry of every kind. */
-export function dropEntries(): void {
-  memory.fill(core.tlb, <u8>TLB_EMPTY_BYTE, 3 * TLB_ARRAY_SIZE);
-}
-
 /** Goes from `from` to RUNNING; waits while the harvester holds the hart. False: it was neither. */
 function becomeRunning(from: u32): bool {
   while (true) {
@@ -60,6 +57,7 @@ function becomeRunning(from: u32): bool {
 export function start(): bool {
   if (!becomeRunning(HART_STOPPED)) return false;
   dropEntries();
+  applyStatus();
   obeyFlush();
   atomic.store<u64>(core.block + HART_STARTED_NS, now());
   return true;

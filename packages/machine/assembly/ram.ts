@@ -11,13 +11,10 @@ import { deviceAt, NOTHING, readDevice, writeDevice } from './bus';
 import { core, DONE, DONE_LOOK_UP, raise } from './core';
 import { afterStore } from './htif';
 import { HART_X } from './machine-map.ts';
-import { PAGE_SIZE, TLB_FETCH, TLB_READ, TLB_WRITE } from './memory-map.ts';
-import {
-  fill, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK, translate,
-} from './mmu';
-import {
-  FETCH_ACCESS_FAULT, LOAD_ACCESS_FAULT, LOAD_MISALIGNED, STORE_ACCESS_FAULT, STORE_MISALIGNED,
-} from './trap';
+import { PAGE_SIZE } from './memory-map.ts';
+import { fill, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
+import { LOAD_MISALIGNED, STORE_MISALIGNED } from './trap';
+import { accessFault, FETCH, NO_ADDRESS, READ, translate, WRITE } from './walk';
 
 /**
  * 1: load into a register (`rd` is its place), extended as T says; returns the outcome. A load that did
@@ -54,24 +51,25 @@ import {
 /** 3: load on a miss. */
 function loadSlow<T>(address: u64): u64 {
   if (crosses(address, sizeof<T>())) return loadCrossing<T>(address);
-  const physical = translate(address);
+  const physical = translate(address, READ);
   if (!isRam(physical)) return loadDevice<T>(address, physical);
-  const place = fill(TLB_READ, address, physical);
+  const place = fill(core.reads, address, physical);
   return place == NO_PLACE ? 0 : <u64>load<T>(place);
 }
 
 function loadDevice<T>(address: u64, physical: u64): u64 {
+  if (physical == NO_ADDRESS) return 0;
   const device = deviceAt(physical, sizeof<T>());
   if (device != NOTHING) return <u64><T>readDevice(device, physical, sizeof<T>());
-  raise(LOAD_ACCESS_FAULT, address);
+  raise(accessFault(READ), address);
   return 0;
 }
 
 /** Place of one byte for reading, or NO_PLACE with an outcome. */
 function readPlace(address: u64): usize {
-  const physical = translate(address);
-  if (isRam(physical)) return fill(TLB_READ, address, physical);
-  raise(LOAD_ACCESS_FAULT, address);
+  const physical = translate(address, READ);
+  if (isRam(physical)) return fill(core.reads, address, physical);
+  if (physical != NO_ADDRESS) raise(accessFault(READ), address);
   return NO_PLACE;
 }
 
@@ -97,7 +95,7 @@ function storeSlow<T>(address: u64, value: u64): void {
     storeCrossing<T>(address, value);
     return;
   }
-  const physical = translate(address);
+  const physical = translate(address, WRITE);
   if (!isRam(physical)) {
     storeDevice<T>(address, physical, value);
     return;
@@ -109,9 +107,10 @@ function storeSlow<T>(address: u64, value: u64): void {
 }
 
 function storeDevice<T>(address: u64, physical: u64, value: u64): void {
+  if (physical == NO_ADDRESS) return;
   const device = deviceAt(physical, sizeof<T>());
   if (device == NOTHING) {
-    raise(STORE_ACCESS_FAULT, address);
+    raise(accessFault(WRITE), address);
     return;
   }
   writeDevice(device, physical, sizeof<T>(), value);
@@ -121,9 +120,9 @@ function storeDevice<T>(address: u64, physical: u64, value: u64): void {
 
 /** Place of one byte for writing, its page marked, or NO_PLACE with an outcome. */
 function writePlace(address: u64): usize {
-  const physical = translate(address);
+  const physical = translate(address, WRITE);
   if (isRam(physical)) return fillWrite(address, physical);
-  raise(STORE_ACCESS_FAULT, address);
+  if (physical != NO_ADDRESS) raise(accessFault(WRITE), address);
   return NO_PLACE;
 }
 
@@ -146,7 +145,7 @@ export function placeToReserve<T>(address: u64): usize {
     raise(LOAD_MISALIGNED, address);
     return NO_PLACE;
   }
-  const place = lookUp<T>(core.tlb + TLB_READ, address);
+  const place = lookUp<T>(core.reads, address);
   return place != NO_PLACE ? place : readPlace(address);
 }
 
@@ -156,17 +155,17 @@ export function placeToModify<T>(address: u64): usize {
     raise(STORE_MISALIGNED, address);
     return NO_PLACE;
   }
-  const place = lookUp<T>(core.tlb + TLB_WRITE, address);
+  const place = lookUp<T>(core.writes, address);
   return place != NO_PLACE ? place : writePlace(address);
 }
 
 /** 9: place of the instruction at pc; `fault` goes to mtval. NO_PLACE: look at the outcome. */
 export function placeToFetch(address: u64): usize {
-  const place = lookUp<u8>(core.tlb + TLB_FETCH, address);
+  const place = lookUp<u8>(core.fetches, address);
   if (place != NO_PLACE) return place;
-  const physical = translate(address);
-  if (isRam(physical)) return fill(TLB_FETCH, address, physical);
-  raise(FETCH_ACCESS_FAULT, address);
+  const physical = translate(address, FETCH);
+  if (isRam(physical)) return fill(core.fetches, address, physical);
+  if (physical != NO_ADDRESS) raise(accessFault(FETCH), address);
   return NO_PLACE;
 }
 

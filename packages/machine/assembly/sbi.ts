@@ -11,17 +11,19 @@
  *   the hart        its SBI_TIMECMP, its HSM_STATE to STOPPED or STARTED   its own calls
  *   another hart    SSIP, FENCES_ASKED; HSM_STATE STOPPED -> START_PENDING by compare-and-set
  */
-import { core, DONE_LOOK_UP, setField } from './core';
+import { core, DONE_LOOK_UP, field, setField } from './core';
 import { reachOrWait } from './dma';
 import {
-  CONSOLE_AT_UART, DEVICES_CONSOLE, DEVICES_SSIP, FENCES_ASKED, FENCES_DONE, HART_PC, HART_WFI, HART_X,
-  HSM_ADDRESS, HSM_ARGUMENT, HSM_START_PENDING, HSM_STARTED, HSM_STATE, HSM_STOPPED, RAM_BASE, SBI_TIMECMP,
+  CONSOLE_AT_UART, DEVICES_CONSOLE, DEVICES_SSIP, FENCES_ASKED, FENCES_DONE, HART_MSTATUS, HART_PC,
+  HART_PRIVILEGE, HART_SATP, HART_WFI, HART_X, HSM_ADDRESS, HSM_ARGUMENT, HSM_START_PENDING, HSM_STARTED,
+  HSM_STATE, HSM_STOPPED, PRIVILEGE_S, RAM_BASE, SBI_TIMECMP,
 } from './machine-map.ts';
 import {
   CONTROL_HARTS, END_POWER_OFF, END_REBOOT, HART_RUNNING, HART_SIZE, HART_STATE, HART_WAKE, HARTS,
 } from './memory-map.ts';
 import { NO_PLACE } from './mmu';
-import { dropEntries, obeyFlush, ring, WAIT_LIMIT_NS } from './park';
+import { obeyFlush, ring, WAIT_LIMIT_NS } from './park';
+import { applyStatus, dropEntries, MSTATUS_SIE } from './status';
 import { endGuest, lock, unlock } from './syscon';
 import { print, printLocked, takeLocked } from './uart';
 
@@ -224,6 +226,11 @@ export function isHartStarted(): bool {
 
 function enterSupervisor(address: u64, value: u64): void {
   setField(HART_PC, address);
+  setField(HART_PRIVILEGE, PRIVILEGE_S);
+  setField(HART_MSTATUS, field(HART_MSTATUS) & ~MSTATUS_SIE);
+  setField(HART_SATP, 0);
+  dropEntries();
+  applyStatus();
   setArgument(0, <u64>core.number);
   setArgument(1, value);
   setField(HART_WFI, 0);

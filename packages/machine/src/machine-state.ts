@@ -36,11 +36,22 @@ const HART_FIELDS = {
   reservedValue: own.HART_RESERVED_VALUE,
   mstatus: own.HART_MSTATUS,
   mie: own.HART_MIE,
+  mip: own.HART_MIP,
   mtvec: own.HART_MTVEC,
   mscratch: own.HART_MSCRATCH,
   mepc: own.HART_MEPC,
   mcause: own.HART_MCAUSE,
   mtval: own.HART_MTVAL,
+  medeleg: own.HART_MEDELEG,
+  mideleg: own.HART_MIDELEG,
+  mcounteren: own.HART_MCOUNTEREN,
+  stvec: own.HART_STVEC,
+  sscratch: own.HART_SSCRATCH,
+  sepc: own.HART_SEPC,
+  scause: own.HART_SCAUSE,
+  stval: own.HART_STVAL,
+  satp: own.HART_SATP,
+  scounteren: own.HART_SCOUNTEREN,
   fcsr: own.HART_FCSR,
   minstretOffset: own.HART_MINSTRET_OFFSET,
   mcycleOffset: own.HART_MCYCLE_OFFSET,
@@ -91,10 +102,13 @@ export interface MachineState {
 
 export const MACHINE_STATE_KIND = 'machine';
 export const MACHINE_STATE_VERSION = 2;
-/** Fields of a hart that the version before does not have; a hart had no floating-point unit. */
-const LATER: { readonly [name: string]: Since<bigint> } = {
-  fcsr: { since: 2, otherwise: 0n },
-};
+/** Fields of a hart that the version before does not have: a hart had machine mode and integers only. */
+const LATER: { readonly [name: string]: Since<bigint> } = Object.fromEntries(
+  ['mip', 'medeleg', 'mideleg', 'mcounteren', 'stvec', 'sscratch', 'sepc', 'scause', 'stval']
+    .concat(['satp', 'scounteren', 'fcsr'])
+    .map((name) => [name, { since: 2, otherwise: 0n }]),
+);
+const PRIVILEGES = [own.PRIVILEGE_U, own.PRIVILEGE_S, own.PRIVILEGE_M].map(BigInt);
 /** Registers of either file. */
 const REGISTERS = 32;
 /** A console that prints a megabyte a second for 285 years. */
@@ -304,8 +318,8 @@ function checkState(guest: GuestMemory, state: MachineState): void {
   const { harts } = guest;
   need('harts', state.harts.length === harts, `are ${state.harts.length}, the guest has ${harts}`);
   for (const [i, hart] of state.harts.entries()) {
-    const machineMode = hart.privilege === BigInt(own.PRIVILEGE_M);
-    need(`harts[${i}].privilege`, machineMode, 'is not machine mode');
+    const known = PRIVILEGES.includes(hart.privilege);
+    need(`harts[${i}].privilege`, known, `is ${hart.privilege}, which does not exist`);
   }
   const { uart } = state;
   const streams = uart.outAcked <= uart.outWritten && uart.inTaken <= uart.inWritten;

@@ -144,7 +144,7 @@ export interface ResetOptions {
  * starts at 0.
  */
 export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
-  const fields = own.HART_TICKS_SKIPPED + 8 - map.HART_OWN;
+  const fields = own.HART_FIELDS_END - map.HART_OWN;
   const bytes = new Uint8Array(guest.sab);
   const offsets = bytes.slice(own.CONSOLE_OUT_WRITTEN, own.CONSOLE_OFFSETS_END);
   bytes.fill(0, map.DEVICES, own.CONSOLE_OUT); // the rings hold what the offsets say
@@ -179,8 +179,13 @@ export function resetMachine(guest: GuestMemory, options: ResetOptions): void {
 function startSupervised(guest: GuestMemory, start: SupervisorStart): void {
   setWord(guest, own.DEVICES_SUPERVISOR, 1n);
   setWord(guest, map.HARTS + own.HART_X + 11 * 8, start.argument);
-  for (let hart = 1; hart < guest.harts; hart++) {
-    setWord(guest, own.HSM_STATE + hart * 8, BigInt(own.HSM_STOPPED));
+  for (let hart = 0; hart < guest.harts; hart++) {
+    const block = map.HARTS + hart * map.HART_SIZE;
+    setWord(guest, block + own.HART_PRIVILEGE, BigInt(own.PRIVILEGE_S));
+    setWord(guest, block + own.HART_MEDELEG, BigInt(own.MEDELEG_SUPERVISOR));
+    setWord(guest, block + own.HART_MIDELEG, BigInt(own.MIDELEG_SUPERVISOR));
+    setWord(guest, block + own.HART_MCOUNTEREN, BigInt(own.MCOUNTEREN_SUPERVISOR));
+    if (hart > 0) setWord(guest, own.HSM_STATE + hart * 8, BigInt(own.HSM_STOPPED));
   }
 }
 

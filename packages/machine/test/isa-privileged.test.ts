@@ -11,6 +11,9 @@ const bench = new HartBench({ harts: 2 });
 
 const MSTATUS = 0x300;
 const MISA = 0x301;
+const SATP = 0x180;
+const MEDELEG = 0x302;
+const MIDELEG = 0x303;
 const MIE = 0x304;
 const MTVEC = 0x305;
 const MSCRATCH = 0x340;
@@ -50,14 +53,21 @@ test('registers keep to their legal values', () => {
     return bench.x(11);
   };
   const ones = (1n << 64n) - 1n;
-  assert.equal(write(MSTATUS, ones), (1n << 63n) | 0x7888n, 'SD, FS, MIE, MPIE and MPP = M');
-  assert.equal(write(MSTATUS, 0n), 0x1800n, 'MPP stays M');
-  assert.equal(write(MISA, 0n), (2n << 62n) | 0x112dn, 'RV64 A C D F I M');
-  assert.equal(write(MIE, ones), 0x888n);
+  const fixed = BigInt(own.MSTATUS_RESET);
+  assert.equal(write(MSTATUS, ones), (1n << 63n) | fixed | 0x7e79aan, 'SD, FS and the rest');
+  assert.equal(write(MSTATUS, 0n), fixed, 'XLEN is 64 in every mode');
+  assert.equal(write(MSTATUS, 0x1000n), fixed, 'MPP = 2 is none: it keeps its value');
+  assert.equal(write(MISA, 0n), (2n << 62n) | 0x14112dn, 'RV64 A C D F I M S U');
+  assert.equal(write(MIE, ones), 0xaaan);
+  assert.equal(write(MEDELEG, ones), 0xb3ffn, 'all but ecall from M');
+  assert.equal(write(MIDELEG, ones), 0x222n, "the supervisor's own");
+  assert.equal(write(SATP, 8n << 60n), 8n << 60n, 'Sv39');
+  assert.equal(write(SATP, (9n << 60n) | 5n), 0n, 'Sv48 is not here: nothing changes');
+  assert.equal(write(SATP, (8n << 60n) | (7n << 44n) | 5n), (8n << 60n) | 5n, 'no ASID');
   assert.equal(write(MTVEC, ones), u64(-4n), 'mode 3 is none: direct');
   assert.equal(write(MTVEC, 0x80001001n), 0x80001001n, 'vectored');
   assert.equal(write(MEPC, 0x80000003n), 0x80000002n);
-  assert.equal(write(MIP, ones), 0n, 'pending bits belong to the devices');
+  assert.equal(write(MIP, ones), 0x222n, 'the other pending bits belong to the devices');
   assert.equal(write(MSCRATCH, ones), ones);
   assert.equal(write(0x3a0, ones), 0n, 'pmpcfg0: no memory protection');
   assert.equal(write(0x3b0, ones), 0n, 'pmpaddr0');
@@ -67,7 +77,7 @@ test('registers keep to their legal values', () => {
 
 test('unknown and read-only registers are illegal instructions', () => {
   const x = { 10: 1n };
-  for (const csr of [0x7c0, 0x180, 0x100, 0x600, 0xfff, 0x3f0]) {
+  for (const csr of [0x7c0, 0x181, 0x103, 0x600, 0xfff, 0x3f0]) {
     const code = e.csrrs(11, csr, 0);
     assert.deepEqual(bench.trap({ code: [code], x }), { cause: 2n, value: BigInt(code) });
   }
@@ -114,9 +124,9 @@ test('ecall and ebreak trap without being retired, mret returns', () => {
   bench.reset({ code: [e.csrrs(0, MSTATUS, 10), e.ECALL], x: { 10: 8n, 11: BigInt(DATA) } });
   bench.put(HANDLER, [e.csrrs(12, MSTATUS, 0), e.csrrw(0, MEPC, 11), e.MRET]);
   bench.step(4);
-  assert.equal(bench.x(12), 0x1880n, 'MIE is stacked in MPIE');
+  assert.equal(bench.x(12), BigInt(own.MSTATUS_RESET) | 0x1880n, 'MIE is stacked in MPIE');
   assert.equal(bench.pc, DATA);
-  assert.equal(bench.field(own.HART_MSTATUS), 0x1888n, 'and back');
+  assert.equal(bench.field(own.HART_MSTATUS), BigInt(own.MSTATUS_RESET) | 0x88n, 'and back');
 });
 
 test('illegal instructions report their bits', () => {

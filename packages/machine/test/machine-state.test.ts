@@ -159,7 +159,7 @@ test('states that lead outside are refused and change nothing', () => {
   const cases: readonly [string, MachineState][] = [
     ['pages', { ...good, pages: good.pages + 256 }],
     ['harts', { ...good, harts: [...good.harts, good.harts[0]!] }],
-    ['privilege', { ...good, harts: [{ ...good.harts[0]!, privilege: 0n }] }],
+    ['privilege', { ...good, harts: [{ ...good.harts[0]!, privilege: 2n }] }],
     ['tohost outside', { ...good, tohost: 0x1000n }],
     ['tohost across the end', { ...good, tohost: 0x800ffffcn }],
     ['fromhost outside', { ...good, fromhost: 1n << 40n }],

@@ -180,7 +180,9 @@ export const csrrc = (rd: number, csr: number, rs1: number): number =>
 export const ECALL = 0x00000073;
 export const EBREAK = 0x00100073;
 export const MRET = 0x30200073;
+export const SRET = 0x10200073;
 export const WFI = 0x10500073;
+export const sfenceVma = (rs1: number, rs2: number): number => rType(0x73, 0, 9, 0, rs1, rs2);
 export const FENCE = 0x0ff0000f;
 export const FENCE_I = 0x0000100f;
 
