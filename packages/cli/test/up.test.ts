@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -159,6 +159,29 @@ describe('machine run', () => {
     assert.match(digest, /^[0-9a-f]{64}$/);
     assert.equal(instructions, 300_000);
     assert.equal(JSON.parse(second.out).digest, digest);
+  });
+
+  it('writes a checkpoint and goes on; another process goes on from it to the same end', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'godwit-machine-'));
+    const file = join(directory, 'at.godwit');
+    const end = ['--stop-at', '300000', '--digest', '--json'];
+    try {
+      const at = ['--checkpoint-at', '200000', '--checkpoint', file];
+      const first = await call(['machine', 'run', churn, ...at, ...end]);
+      const second = await call(['machine', 'run', '--restore', file, ...end]);
+      assert.equal(JSON.parse(second.out).digest, JSON.parse(first.out).digest);
+      assert.equal(first.err + second.err, first.err);
+      const late = await call(['machine', 'run', churn, ...at, '--max-instructions', '1000']);
+      assert.match(late.err, /error: no checkpoint: .*200000\nhint: /);
+      for (const contradiction of [[], [churn, '--restore', file], [churn, '--checkpoint', file]]) {
+        assert.equal((await call(['machine', 'run', ...contradiction])).exit, 2);
+      }
+      writeFileSync(file, 'no checkpoint');
+      const damaged = await call(['machine', 'run', '--restore', file]);
+      assert.match(damaged.err, /^error: checkpoint .* is of no use: .*\nhint: /);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('names the port a debugger may come to, and refuses one it cannot have', async () => {

@@ -25,6 +25,9 @@ interface ErrorDetail {
   'state.bad_version': { version: number; supported: string };
   'machine.bad_option': { option: string; reason: string };
   'gdb.no_port': { port: number; reason: string };
+  'checkpoint.not_written': { path: string; reason: string };
+  'checkpoint.not_read': { path: string; reason: string };
+  'checkpoint.damaged': { path: string; reason: string };
   'kernel.bad_image': { reason: string };
   'kernel.truncated': { needBytes: number; haveBytes: number };
   'kernel.no_room': { needBytes: number; ramBytes: number };
@@ -107,6 +110,18 @@ export const MACHINE_ERRORS: { readonly [C in MachineErrorCode]: ErrorRow<C> } =
   'gdb.no_port': {
     fault: 'caller',
     text: (d) => `cannot wait for a debugger on port ${d.port}: ${d.reason}`,
+  },
+  'checkpoint.not_written': {
+    fault: 'caller',
+    text: (d) => `checkpoint ${d.path} was not written: ${d.reason}`,
+  },
+  'checkpoint.not_read': {
+    fault: 'caller',
+    text: (d) => `checkpoint ${d.path} cannot be read: ${d.reason}`,
+  },
+  'checkpoint.damaged': {
+    fault: 'caller',
+    text: (d) => `checkpoint ${d.path} is of no use: ${d.reason}`,
   },
   'kernel.bad_image': { fault: 'caller', text: (d) => `not a RISC-V kernel: ${d.reason}` },
   'kernel.truncated': {

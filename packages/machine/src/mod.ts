@@ -4,6 +4,7 @@
  */
 export * as memoryMap from '../assembly/memory-map.ts';
 export * from './bitmap.ts';
+export * from './checkpoint.ts';
 export { type ConsoleOutput, ConsoleRing } from './console-ring.ts';
 export * from './dirty-log.ts';
 export { type LoadedElf, loadElf } from './elf.ts';

@@ -1,22 +1,33 @@
 /**
  * Runs one program on a machine of its own, in this thread: `godwit machine run`.
  *
- * ELF bytes -> [run] -> exit code, count, speed, digest
+ * ELF bytes or a checkpoint -> [run] -> exit code, count, speed, digest, a checkpoint
  *
- * `runElf` blocks the thread between two turns' console output; with a debugger (`debugElf`) the turns
+ * `runMachine` blocks the thread between two turns' console output; with a debugger (`debugMachine`) the turns
  * share the thread with its socket. For a command line tool and for tests, not for an agent.
  */
 import * as map from '../assembly/memory-map.ts';
+import {
+  readCheckpoint,
+  readCheckpointHead,
+  type WrittenCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.ts';
 import { loadElf } from './elf.ts';
 import { MachineError } from './errors.ts';
 import { GdbServer } from './gdb/server.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { resetMachine, stopAtInstruction } from './machine.ts';
-import { digest } from './machine-state.ts';
+import { captureState, decodeState, digest, encodeState, restoreState } from './machine-state.ts';
 import { EXIT_GAVE_UP, type RunEnd, Turns } from './turns.ts';
 
+/** What runs: one of `elf` and `restore`. Memory, harts and clock of a restored machine are its own. */
 export interface RunOptions {
-  readonly elf: Uint8Array;
+  readonly elf?: Uint8Array | undefined;
+  /** Path of a checkpoint to go on from. */
+  readonly restore?: string | undefined;
+  /** Where to write a checkpoint, and at exactly which instruction (of each hart); the run then goes on. */
+  readonly checkpoint?: { readonly path: string; readonly at: bigint | number } | undefined;
   /** @default 64 MiB */
   readonly memoryBytes?: number;
   /** @default 1 */
@@ -52,6 +63,8 @@ export interface RunResult {
   readonly mips: number;
   /** SHA-256 in hex, if it was asked for. */
   readonly digest: string | undefined;
+  /** Undefined: none was asked for, or the program ended before that instruction. */
+  readonly checkpoint: WrittenCheckpoint | undefined;
 }
 
 /** The machine cannot go on: its trap handler traps. */
@@ -62,21 +75,24 @@ const MEMORY_BYTES_DEFAULT = 64 * 1048576;
 const IDLE_SLEEP_MS = 1;
 
 /**
- * @throws MachineError elf.*, memory.*, machine.bad_option
+ * @throws MachineError elf.*, memory.*, checkpoint.*, state.*, machine.bad_option
  */
-export function runElf(options: RunOptions): RunResult {
+export function runMachine(options: RunOptions): RunResult {
   const turns = prepare(options);
   const began = performance.now();
-  return result(turns, runToEnd(turns, options.clock === 'host'), began, options);
+  const checkpoint = options.checkpoint && runToCheckpoint(turns, options.checkpoint);
+  stopAtInstruction(turns.guest, readCount('stopAt', options.stopAt));
+  return { ...result(turns, runToEnd(turns), began, options), checkpoint };
 }
 
 /**
- * As `runElf`, under the eyes of a debugger that may come and go.
+ * As `runMachine`, under the eyes of a debugger that may come and go; without a checkpoint.
  *
- * @throws MachineError as runElf; gdb.no_port when it cannot listen
+ * @throws MachineError as runMachine; gdb.no_port when it cannot listen
  */
-export async function debugElf(options: RunOptions, debug: DebugOptions): Promise<RunResult> {
+export async function debugMachine(options: RunOptions, debug: DebugOptions): Promise<RunResult> {
   const turns = prepare(options);
+  stopAtInstruction(turns.guest, readCount('stopAt', options.stopAt));
   const server = await GdbServer.listen(turns, debug.port);
   try {
     debug.onListening?.(server.port);
@@ -88,20 +104,43 @@ export async function debugElf(options: RunOptions, debug: DebugOptions): Promis
 }
 
 function prepare(options: RunOptions): Turns {
+  const { onOutput } = options;
   const maxInstructions = readCount('maxInstructions', options.maxInstructions);
-  const stopAt = readCount('stopAt', options.stopAt);
-  const guest = GuestMemory.create({
-    ramBytes: options.memoryBytes ?? MEMORY_BYTES_DEFAULT,
-    harts: options.harts ?? 1,
-  });
-  const clock = options.clock ?? 'instructions';
-  resetMachine(guest, { ...loadElf(options.elf, guest), clock });
-  stopAtInstruction(guest, stopAt);
-  return new Turns(guest, { maxInstructions, onOutput: options.onOutput });
+  const guest = options.restore === undefined ? load(options) : restore(options.restore);
+  return new Turns(guest, { maxInstructions, onOutput });
 }
 
-function runToEnd(turns: Turns, mayIdle: boolean): RunEnd {
+function load(options: RunOptions): GuestMemory {
+  const { elf, memoryBytes = MEMORY_BYTES_DEFAULT, harts = 1, clock = 'instructions' } = options;
+  if (elf === undefined) {
+    throw new MachineError('machine.bad_option', { option: 'elf', reason: 'nothing to run' });
+  }
+  const guest = GuestMemory.create({ ramBytes: memoryBytes, harts });
+  resetMachine(guest, { ...loadElf(elf, guest), clock });
+  return guest;
+}
+
+function restore(path: string): GuestMemory {
+  const { pages, harts } = readCheckpointHead(path);
+  const guest = GuestMemory.create({ ramBytes: pages * map.PAGE_SIZE, harts });
+  restoreState(guest, decodeState(readCheckpoint(path, guest).state));
+  return guest;
+}
+
+/** Undefined: the program ended, or ran into its bound, before it. */
+function runToCheckpoint(
+  turns: Turns,
+  { path, at }: NonNullable<RunOptions['checkpoint']>,
+): WrittenCheckpoint | undefined {
   const { guest } = turns;
+  stopAtInstruction(guest, readCount('checkpointAt', at));
+  if (runToEnd(turns).end !== 'stop-at') return undefined;
+  return writeCheckpoint(path, guest, { state: encodeState(captureState(guest)), about: '' });
+}
+
+function runToEnd(turns: Turns): RunEnd {
+  const { guest } = turns;
+  const mayIdle = guest.control(map.CONTROL_CLOCK) === map.CLOCK_HOST;
   for (;;) {
     const round = turns.round();
     if (round.is === 'ended') return round.end;
@@ -122,6 +161,7 @@ function result(turns: Turns, end: RunEnd, began: number, options: RunOptions): 
     instructions,
     mips: seconds > 0 ? Number(instructions) / seconds / 1e6 : 0,
     digest: options.digest ? digest(turns.guest) : undefined,
+    checkpoint: undefined,
   };
 }
 

@@ -13,7 +13,7 @@ import * as map from '../assembly/memory-map.ts';
 import { translate } from '../src/gdb/memory.ts';
 import { encodePacket, PACKET_BYTES_MAX, PacketReader } from '../src/gdb/packets.ts';
 import { GuestMemory, guestImagePath } from '../src/mod.ts';
-import { debugElf, type RunOptions, type RunResult, runElf } from '../src/run.ts';
+import { debugMachine, type RunOptions, type RunResult, runMachine } from '../src/run.ts';
 import { Assembler, writeElf } from './riscv/assembler.ts';
 import * as e from './riscv/encode.ts';
 
@@ -40,7 +40,7 @@ afterEach(() => {
 async function debug(options: Partial<RunOptions> = {}, wait = true): Promise<Session> {
   const listening = Promise.withResolvers<number>();
   const run = { elf: hello, memoryBytes: 2 * MIB, ...options };
-  const result = debugElf(run, { port: 0, wait, onListening: listening.resolve });
+  const result = debugMachine(run, { port: 0, wait, onListening: listening.resolve });
   result.catch(listening.reject);
   const session = { port: await listening.promise, result };
   open.add(session);
@@ -337,7 +337,7 @@ describe('a client by hand', () => {
     await peer.ask('Z0,1000,4'); // Never met: every instruction is executed one by one for its sake.
     peer.send(encodePacket('c'));
     await peer.hear(/W00#/);
-    assert.equal((await result).digest, runElf(options).digest);
+    assert.equal((await result).digest, runMachine(options).digest);
   });
 });
 

@@ -23,6 +23,9 @@ interface RunOptions {
   maxInstructions?: number;
   stopAt?: number;
   digest?: boolean;
+  checkpoint?: string;
+  checkpointAt?: number;
+  restore?: string;
   gdb?: number;
   gdbWait?: boolean;
   json?: boolean;
@@ -40,6 +43,10 @@ const HINTS: Readonly<Record<string, string>> = {
   'elf.truncated': 'the file is not whole; copy or build it again',
   'elf.wrong_class': 'build it for 64-bit RISC-V, statically linked',
   'elf.outside_ram': 'give more --memory, or link it at 0x80000000',
+  'checkpoint.not_read': 'give the path of a file that --checkpoint wrote',
+  'checkpoint.damaged': 'write it anew, or copy it again',
+  'checkpoint.not_written': 'nothing was left there; give another path, or make room',
+  'state.bad_version': 'it was written by another version of godwit; use that one',
   'gdb.no_port': 'give another port, or 0 for any that is free',
 };
 const HINT_DEFAULT = 'godwit machine run --help';
@@ -47,9 +54,11 @@ const MEMORY_DEFAULT = 64 * 1024 * 1024;
 
 export function addMachineCommands(program: Command, context: Context): void {
   const machine = group(program, 'machine', 'the emulated computer by itself, without a cluster');
-  const command = leaf(machine, 'run <file>', 'Run a bare-metal RISC-V program (ELF)', [
+  const command = leaf(machine, 'run [file]', 'Run a bare-metal RISC-V program (ELF)', [
     'godwit machine run churn.elf --max-instructions 100000000',
     'godwit machine run test.elf --stop-at 1000000 --digest --json',
+    'godwit machine run test.elf --checkpoint-at 1000000 --checkpoint at-1m.godwit',
+    'godwit machine run --restore at-1m.godwit',
     "godwit machine run test.elf --gdb 1234 --gdb-wait & gdb-multiarch -ex 'target remote :1234' test.elf",
   ])
     .description(
@@ -66,6 +75,9 @@ export function addMachineCommands(program: Command, context: Context): void {
     .option('--max-instructions <n>', 'give up after so many instructions', parseInstructions)
     .option('--stop-at <n>', 'stop at exactly this instruction', parseInstructions)
     .option('--digest', 'print a digest of memory and machine state at the end')
+    .option('--checkpoint <file>', 'write the whole machine there, at --checkpoint-at, and go on')
+    .option('--checkpoint-at <n>', 'the instruction of the checkpoint', parseInstructions)
+    .option('--restore <file>', 'go on from a checkpoint instead of starting a program')
     .option(
       '--gdb <port>',
       "wait there for GDB's remote protocol; 0: any free port",
@@ -74,10 +86,8 @@ export function addMachineCommands(program: Command, context: Context): void {
     .option('--gdb-wait', 'with --gdb: the first instruction waits for the debugger')
     .option('--json', 'print {"exit","instructions","mips","digest"}');
   does<RunOptions>(context, command, async ({ io, args, options }) => {
-    if (options.gdbWait && options.gdb === undefined) {
-      throw usageError('--gdb-wait is for --gdb only', 'give --gdb PORT too');
-    }
-    const result = await runFile(args[0]!, options, io);
+    rejectContradictions(args[0], options);
+    const result = await runFile(args[0], options, io);
     const { exit, mips, digest } = result;
     const instructions = Number(result.instructions);
     if (options.json) {
@@ -87,15 +97,40 @@ export function addMachineCommands(program: Command, context: Context): void {
       io.err(`${ENDS[result.end] ?? result.end} ${exit}  ${count}  ${mips.toFixed(1)} MIPS\n`);
       if (digest !== undefined) io.err(`digest ${digest}\n`);
     }
+    if (options.checkpoint !== undefined && result.checkpoint === undefined) {
+      const message = `no checkpoint: the program ended before instruction ${options.checkpointAt}`;
+      const hint = 'give a lower --checkpoint-at';
+      throw new CommandError({ code: 'checkpoint.too_late', exit: EXIT.failed, message, hint });
+    }
     return shellExit(exit);
   });
 }
 
-async function runFile(path: string, options: RunOptions, io: Io): Promise<RunResult> {
-  const elf = await readElf(path);
-  const { debugElf, runElf, MachineError } = await import('@godwit/machine');
+/** An option that would silently do nothing is a mistake. */
+function rejectContradictions(file: string | undefined, options: RunOptions): void {
+  const { checkpoint, checkpointAt, gdb, gdbWait, restore } = options;
+  if ((file === undefined) === (restore === undefined)) {
+    throw usageError('one thing to run is needed', 'give a program, or --restore FILE');
+  }
+  if (gdbWait && gdb === undefined) {
+    throw usageError('--gdb-wait is for --gdb only', 'give --gdb PORT too');
+  }
+  if ((checkpoint === undefined) !== (checkpointAt === undefined)) {
+    throw usageError('--checkpoint and --checkpoint-at go together', 'give both');
+  }
+  if (checkpoint !== undefined && gdb !== undefined) {
+    throw usageError('--checkpoint does not go with --gdb', 'give one of them');
+  }
+}
+
+async function runFile(path: string | undefined, options: RunOptions, io: Io): Promise<RunResult> {
+  const elf = path === undefined ? undefined : await readElf(path);
+  const { checkpoint, checkpointAt, restore } = options;
+  const { debugMachine, runMachine, MachineError } = await import('@godwit/machine');
   const run = {
     elf,
+    restore,
+    ...(checkpoint !== undefined && { checkpoint: { path: checkpoint, at: checkpointAt! } }),
     memoryBytes: options.memory,
     harts: options.harts,
     clock: options.clock,
@@ -105,12 +140,16 @@ async function runFile(path: string, options: RunOptions, io: Io): Promise<RunRe
     onOutput: (bytes: Uint8Array) => (options.json ? io.err(bytes) : io.out(bytes)),
   };
   try {
-    if (options.gdb === undefined) return runElf(run);
+    if (options.gdb === undefined) return runMachine(run);
     const onListening = (port: number) => io.err(`gdb: target remote 127.0.0.1:${port}\n`);
-    return await debugElf(run, { port: options.gdb, wait: options.gdbWait ?? false, onListening });
+    return await debugMachine(run, {
+      port: options.gdb,
+      wait: options.gdbWait ?? false,
+      onListening,
+    });
   } catch (error) {
     if (!(error instanceof MachineError)) throw error;
-    const message = `${path}: ${error.message}`;
+    const message = path === undefined ? error.message : `${path}: ${error.message}`;
     throw new CommandError(
       { code: error.code, exit: EXIT.usage, message, hint: HINTS[error.code] ?? HINT_DEFAULT },
       { cause: error },
