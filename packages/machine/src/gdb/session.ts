@@ -228,7 +228,10 @@ export class GdbSession {
 
   /** How the selected hart translates. */
   #translation(): Translation {
-    return { privilege: this.#field(this.selected, own.HART_PRIVILEGE), satp: 0n };
+    return {
+      privilege: this.#field(this.selected, own.HART_PRIVILEGE),
+      satp: this.#field(this.selected, own.HART_SATP),
+    };
   }
 
   #field(hart: number, offset: number): bigint {
