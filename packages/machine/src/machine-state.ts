@@ -14,6 +14,14 @@ import { createHash } from 'node:crypto';
 import * as own from '../assembly/machine-map.ts';
 import * as map from '../assembly/memory-map.ts';
 import { copyIn, copyOut } from './console-ring.ts';
+import {
+  captureDevices,
+  checkDevices,
+  type DeviceState,
+  devicesAtPowerOn,
+  readDevices,
+  restoreDevices,
+} from './device-state.ts';
 import { MachineError } from './errors.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { runTimes } from './run-control.ts';
@@ -25,6 +33,16 @@ import {
   type StateRecord,
   type StateValue,
 } from './state-codec.ts';
+import {
+  type Fields,
+  getFields,
+  putFields,
+  setWord,
+  setWords,
+  takeFields,
+  word,
+  words,
+} from './state-fields.ts';
 
 /** Fields of one hart, and where they are in its block. */
 const HART_FIELDS = {
@@ -73,8 +91,6 @@ const UART_FIELDS = {
   inTaken: own.CONSOLE_IN_TAKEN,
 } as const;
 
-type Fields<T> = { readonly [K in keyof T]: bigint };
-
 export type HartState = Fields<typeof HART_FIELDS> & {
   readonly x: readonly bigint[];
   readonly f: readonly bigint[];
@@ -95,6 +111,8 @@ export interface MachineState {
   readonly harts: readonly HartState[];
   readonly clint: { readonly msip: readonly bigint[]; readonly mtimecmp: readonly bigint[] };
   readonly uart: UartState;
+  /** The other devices, and what the machine does as firmware. */
+  readonly devices: DeviceState;
   readonly syscon: bigint;
   readonly tohost: bigint;
   readonly fromhost: bigint;
@@ -140,10 +158,11 @@ export function captureState(guest: GuestMemory): MachineState {
     ticks: word(guest, own.DEVICES_FROZEN_TICKS),
     harts: harts.map((hart) => captureHart(guest, hart)),
     clint: {
-      msip: harts.map((hart) => word(guest, own.CLINT_MSIP + hart * 8)),
-      mtimecmp: harts.map((hart) => word(guest, own.CLINT_MTIMECMP + hart * 8)),
+      msip: words(guest, own.CLINT_MSIP, harts.length),
+      mtimecmp: words(guest, own.CLINT_MTIMECMP, harts.length),
     },
     uart: captureUart(guest),
+    devices: captureDevices(guest),
     syscon: word(guest, own.DEVICES_SYSCON),
     tohost: word(guest, own.DEVICES_TOHOST),
     fromhost: word(guest, own.DEVICES_FROMHOST),
@@ -164,12 +183,13 @@ export function restoreState(guest: GuestMemory, state: MachineState): void {
     const block = map.HARTS + hart * map.HART_SIZE;
     const from = state.harts[hart]!;
     putFields(guest, block, HART_FIELDS, from);
-    putRegisters(guest, block + own.HART_X, from.x);
-    putRegisters(guest, block + own.HART_F, from.f);
-    setWord(guest, own.CLINT_MSIP + hart * 8, state.clint.msip[hart]!);
-    setWord(guest, own.CLINT_MTIMECMP + hart * 8, state.clint.mtimecmp[hart]!);
+    setWords(guest, block + own.HART_X, from.x);
+    setWords(guest, block + own.HART_F, from.f);
   }
+  setWords(guest, own.CLINT_MSIP, state.clint.msip);
+  setWords(guest, own.CLINT_MTIMECMP, state.clint.mtimecmp);
   restoreUart(guest, state.uart);
+  restoreDevices(guest, state.devices);
   setWord(guest, own.DEVICES_SYSCON, state.syscon);
   setWord(guest, own.DEVICES_TOHOST, state.tohost);
   setWord(guest, own.DEVICES_FROMHOST, state.fromhost);
@@ -208,7 +228,7 @@ export function decodeState(bytes: Uint8Array): MachineState {
  * and how far the console's reader has come.
  */
 export function digest(guest: GuestMemory): string {
-  const { harts, clint, uart, syscon, tohost, fromhost } = captureState(guest);
+  const { harts, clint, uart, devices, syscon, tohost, fromhost } = captureState(guest);
   const {
     outAcked: _acked,
     output: _output,
@@ -216,7 +236,7 @@ export function digest(guest: GuestMemory): string {
     input: _input,
     ...lasting
   } = uart;
-  const fields = { harts, clint, uart: lasting, syscon, tohost, fromhost };
+  const fields = { harts, clint, uart: lasting, devices, syscon, tohost, fromhost };
   const state = encodeEnvelope({
     kind: MACHINE_STATE_KIND,
     version: MACHINE_STATE_VERSION,
@@ -227,17 +247,9 @@ export function digest(guest: GuestMemory): string {
 
 function captureHart(guest: GuestMemory, hart: number): HartState {
   const block = map.HARTS + hart * map.HART_SIZE;
-  const x = getRegisters(guest, block + own.HART_X);
-  const f = getRegisters(guest, block + own.HART_F);
+  const x = words(guest, block + own.HART_X, REGISTERS);
+  const f = words(guest, block + own.HART_F, REGISTERS);
   return { ...getFields(guest, block, HART_FIELDS), x, f };
-}
-
-function getRegisters(guest: GuestMemory, at: number): bigint[] {
-  return Array.from({ length: REGISTERS }, (_, i) => word(guest, at + i * 8));
-}
-
-function putRegisters(guest: GuestMemory, at: number, from: readonly bigint[]): void {
-  for (let i = 0; i < REGISTERS; i++) setWord(guest, at + i * 8, from[i]!);
 }
 
 function captureUart(guest: GuestMemory): UartState {
@@ -277,13 +289,15 @@ function readState(reader: FieldReader, version: number): MachineState {
   const timers = { msip: clint.u64s('msip', count), mtimecmp: clint.u64s('mtimecmp', count) };
   clint.end();
   const uart = readUart(reader.record('uart'), version);
+  const devices =
+    version < 2 ? devicesAtPowerOn(count) : readDevices(reader.record('devices'), version, count);
   const [syscon, tohost, fromhost] = [
     reader.u64('syscon'),
     reader.u64('tohost'),
     reader.u64('fromhost'),
   ];
   reader.end();
-  return { pages, clock, ticks, harts, clint: timers, uart, syscon, tohost, fromhost };
+  return { pages, clock, ticks, harts, clint: timers, uart, devices, syscon, tohost, fromhost };
 }
 
 /** How many harts the state claims; the lists are then checked to be that long. */
@@ -295,7 +309,7 @@ function hartCount(reader: FieldReader): number {
 
 function readHart(value: StateValue, hart: number, version: number): HartState {
   const reader = new FieldReader(value, `machine.harts[${hart}]`, version);
-  const fields = takeFields(reader, HART_FIELDS);
+  const fields = takeFields(reader, HART_FIELDS, LATER);
   const x = reader.u64s('x', REGISTERS);
   const f = version < 2 ? Array.from(x, () => 0n) : reader.u64s('f', REGISTERS);
   reader.end();
@@ -321,6 +335,7 @@ function checkState(guest: GuestMemory, state: MachineState): void {
     const known = PRIVILEGES.includes(hart.privilege);
     need(`harts[${i}].privilege`, known, `is ${hart.privilege}, which does not exist`);
   }
+  checkDevices(state.devices);
   const { uart } = state;
   const streams = uart.outAcked <= uart.outWritten && uart.inTaken <= uart.inWritten;
   need('uart', streams, 'has offsets in the wrong order');
@@ -350,35 +365,6 @@ function checkStopped(guest: GuestMemory): void {
 
 function hartNumbers(guest: GuestMemory): number[] {
   return Array.from({ length: guest.harts }, (_, hart) => hart);
-}
-
-type Places = { readonly [name: string]: number };
-
-function getFields<T extends Places>(guest: GuestMemory, base: number, places: T): Fields<T> {
-  const entries = Object.entries(places).map(([name, at]) => [name, word(guest, base + at)]);
-  return Object.fromEntries(entries) as Fields<T>;
-}
-
-function putFields<T extends Places>(
-  guest: GuestMemory,
-  base: number,
-  places: T,
-  from: Fields<T>,
-): void {
-  for (const name of Object.keys(places)) setWord(guest, base + places[name]!, from[name]!);
-}
-
-function takeFields<T extends Places>(reader: FieldReader, places: T): Fields<T> {
-  const entries = Object.keys(places).map((name) => [name, reader.u64(name, LATER[name])]);
-  return Object.fromEntries(entries) as Fields<T>;
-}
-
-function word(guest: GuestMemory, offset: number): bigint {
-  return BigInt.asUintN(64, Atomics.load(guest.i64, offset >> 3));
-}
-
-function setWord(guest: GuestMemory, offset: number, value: bigint): void {
-  Atomics.store(guest.i64, offset >> 3, BigInt.asIntN(64, value));
 }
 
 function bad(field: string, reason: string): MachineError {

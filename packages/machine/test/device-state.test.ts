@@ -1,0 +1,124 @@
+/** The devices' registers in machine state: all move, older states lack them, bad ones are refused. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as own from '../assembly/machine-map.ts';
+import { checkDevices, type DeviceState, devicesAtPowerOn } from '../src/device-state.ts';
+import { MachineError } from '../src/errors.ts';
+import { captureState, decodeState, encodeState, restoreState } from '../src/machine-state.ts';
+import { decodeEnvelope, encodeEnvelope, type StateRecord } from '../src/state-codec.ts';
+import { DATA, HartBench } from './support/hart-bench.ts';
+import { Mmio } from './support/mmio.ts';
+import { VirtioDriver, WRITE } from './support/virtio-driver.ts';
+
+const from = new HartBench({ harts: 2 });
+const to = new HartBench({ harts: 2 });
+const source = new Mmio(from);
+const target = new Mmio(to);
+
+function move(): void {
+  to.guest.ram().set(from.guest.ram());
+  restoreState(to.guest, decodeState(encodeState(captureState(from.guest))));
+}
+
+test('a driver goes on at the target where it was', () => {
+  source.reset();
+  target.reset();
+  const before = new VirtioDriver(source, own.VIRTIO_ENTROPY).start();
+  before.submit(0, { address: DATA, bytes: 8, flags: WRITE });
+  source.write(own.PLIC_BASE + 4 * (own.IRQ_VIRTIO + own.VIRTIO_ENTROPY), 3);
+  source.write(own.PLIC_BASE + 0x2080, 1 << (own.IRQ_VIRTIO + own.VIRTIO_ENTROPY));
+  source.write(own.RTC_BASE + 4, 77);
+  source.write(own.RTC_BASE, 0);
+  move();
+  const after = new VirtioDriver(target, own.VIRTIO_ENTROPY);
+  assert.equal(target.read(own.PLIC_BASE + 0x201004), 2, 'the interrupt that was pending');
+  target.read(own.RTC_BASE);
+  assert.equal(target.read(own.RTC_BASE + 4), 77, 'the time that was set');
+  const { view } = after;
+  const { avail } = after.queues[0]!;
+  view.setUint16(avail - 0x80000000 + 6, 0, true);
+  view.setUint16(avail - 0x80000000 + 2, 2, true);
+  after.notify(0);
+  assert.deepEqual(after.used(0), [
+    { head: 0, bytes: 8 },
+    { head: 0, bytes: 8 },
+  ]);
+  const first = from.load64(DATA);
+  from.guest.ram().set(to.guest.ram());
+  source.write(before.base + 0x50, 0);
+  assert.notEqual(to.load64(DATA), first, 'the stream of randomness goes on');
+  assert.equal(from.load64(DATA), to.load64(DATA), 'and is the same here and there');
+});
+
+test('every register that was set is moved', () => {
+  const registers: readonly (readonly [number, number])[] = [
+    [own.DEVICES_SUPERVISOR, 2],
+    [own.DEVICES_SSIP, 2],
+    [own.RTC_OFFSET, 8],
+    [own.ENTROPY_KEY, 5],
+    [own.SBI_TIMECMP, 2],
+    [own.HSM_STATE, 2],
+    [own.HSM_ADDRESS, 2],
+    [own.HSM_ARGUMENT, 2],
+    [own.PLIC_PRIORITY, 32],
+    [own.PLIC_ENABLE, 4],
+    [own.PLIC_THRESHOLD, 4],
+    [own.PLIC_CLAIMED, 1],
+    [own.VIRTIO_DEVICES, 6],
+    [own.VIRTIO_DEVICES + own.VIRTIO_QUEUES, 6],
+    [own.VIRTIO_DEVICES + own.VIRTIO_DEVICE_SIZE + own.VIRTIO_QUEUES + own.VIRTIO_QUEUE_SIZE, 6],
+  ];
+  source.reset();
+  target.reset();
+  for (const [at, count] of registers) from.guest.i64.fill(1n, at / 8, at / 8 + count);
+  move();
+  for (const [at, count] of registers) {
+    const words = to.guest.i64.slice(at / 8, at / 8 + count);
+    assert.ok(
+      words.every((word) => word === 1n),
+      `word ${at - own.DEVICES_LOCK} of the devices: ${words}`,
+    );
+  }
+});
+
+test('a state of version 1 has its devices as after power-on', () => {
+  source.reset();
+  const { kind, fields } = decodeEnvelope(encodeState(captureState(from.guest)));
+  const { devices: _, ...rest } = fields;
+  const later = ['mip', 'medeleg', 'mideleg', 'mcounteren', 'stvec', 'sscratch', 'sepc', 'scause'];
+  const harts = (rest.harts as readonly StateRecord[]).map((hart) => {
+    const names = Object.keys(hart).filter(
+      (name) => ![...later, 'stval', 'satp', 'scounteren', 'fcsr', 'f'].includes(name),
+    );
+    return Object.fromEntries(names.map((name) => [name, hart[name]!]));
+  });
+  const state = decodeState(encodeEnvelope({ kind, version: 1, fields: { ...rest, harts } }));
+  assert.deepEqual(state.devices, devicesAtPowerOn(2));
+});
+
+test('a state the core could not go on from is refused', () => {
+  const good = devicesAtPowerOn(2);
+  checkDevices(good);
+  const queue = { ...good.virtio[0]!.queues[0]!, ready: 1n, num: 8n };
+  const withQueue = (change: Partial<typeof queue>): DeviceState => ({
+    ...good,
+    virtio: [{ ...good.virtio[0]!, queues: [{ ...queue, ...change }] }],
+  });
+  checkDevices(withQueue({}));
+  const bads: readonly DeviceState[] = [
+    { ...good, supervisor: 2n },
+    { ...good, console: 2n },
+    { ...good, sbi: { ...good.sbi, hsm: [0n, 3n] } },
+    { ...good, plic: { ...good.plic, priority: good.plic.priority.map(() => 8n) } },
+    withQueue({ num: 0n }),
+    withQueue({ num: 3n }),
+    withQueue({ num: 128n }),
+    withQueue({ taken: 65536n }),
+  ];
+  for (const bad of bads) {
+    assert.throws(
+      () => checkDevices(bad),
+      (error) => error instanceof MachineError && error.code === 'state.bad_field',
+    );
+  }
+});
