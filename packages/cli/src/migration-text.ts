@@ -12,13 +12,7 @@ import {
   stallText,
   timeText,
 } from './format.ts';
-
-const ACTIONS: Readonly<Record<string, string>> = {
-  again: 'next round',
-  stopAndCopy: 'switch',
-  postcopy: 'post-copy',
-  giveUp: 'give up',
-};
+import { ACTIONS, timelineLines } from './timeline.ts';
 
 export function headText(m: Migration): string {
   const channels = `${m.channels} ${m.channels === 1 ? 'channel' : 'channels'}`;
@@ -67,6 +61,27 @@ function faultText(r: NonNullable<Migration['result']>): string {
   return `${countText(r.faults)} faults, p50 ${p50}, p99 ${p99}, longest stall ${stallText(r.longestStallMs)}`;
 }
 
+const STEPS = [
+  ['lastPagesMs', 'last pages'],
+  ['stateMs', 'state'],
+  ['landedMs', 'landed'],
+  ['runMs', 'run'],
+] as const;
+const STEP_BAR_CELLS = 30;
+
+/** The blackout split into its steps, the longest with the longest bar; what lies between is waiting. */
+function downtimeLines({ downtimeMs, steps }: NonNullable<Migration['result']>): string[] {
+  const rows = STEPS.map(([name, label]) => ({ label, ms: steps[name] }));
+  const longestMs = Math.max(...rows.map(({ ms }) => ms));
+  const bar = (ms: number) => '#'.repeat(Math.round((STEP_BAR_CELLS * ms) / (longestMs || 1)));
+  return [
+    `downtime         ${stallText(downtimeMs)}; before it ${stallText(steps.stopMs)} to stop the harts`,
+    ...rows.map(({ label, ms }) =>
+      `  ${label.padEnd(14)} ${stallText(ms).padStart(8)}  ${bar(ms)}`.trimEnd(),
+    ),
+  ];
+}
+
 /** The whole page that `migration show` prints. */
 export function migrationText(m: Migration): string {
   const tookMs = (m.endedAtMs ?? Date.now()) - m.startedAtMs;
@@ -77,7 +92,7 @@ export function migrationText(m: Migration): string {
     ...(m.error ? [`failed           ${m.error.message} (${m.error.code})`] : []),
     ...decisionLines(m),
     ...resultLines(m),
-    ...phaseLines(m),
+    ...timelineLines(m),
   ];
   return `${blocks.join('\n')}\n`;
 }
@@ -128,23 +143,11 @@ function resultLines(m: Migration): string[] {
       `${bytesText(r.copiedBytes)} copied in user space`,
     `time             reserve ${durationText(r.reservedMs)}, transfer ${durationText(r.transferMs)}` +
       `${m.verify ? `, verify ${durationText(r.verifyMs)}` : ''}`,
-    ...outcomeLines(m)
-      .slice(1)
-      .map((line) => `downtime         ${line.trim()}`)
-      .slice(0, 1),
+    ...downtimeLines(r),
   );
   if (r.faults > 0) lines.push(`post-copy        ${faultText(r)}`);
   lines.push(`verified         ${r.verified ? 'yes, every page' : 'not asked for (--verify)'}`);
   return lines;
-}
-
-function phaseLines(m: Migration): string[] {
-  if (m.phases.length === 0) return [];
-  const rows = m.phases.map((phase) => {
-    const at = `+${durationText(Math.max(0, phase.atMs - m.startedAtMs))}`;
-    return `  ${at.padStart(9)}  ${phase.role}  ${phase.phase}${phase.note ? `: ${phase.note}` : ''}`;
-  });
-  return ['phases', ...rows];
 }
 
 function error(predicted: number, measured: number): string {

@@ -353,19 +353,6 @@ describe('help', () => {
     assert.equal(said.exit, EXIT.usage);
     assert.match(said.err, /^Usage: godwit guest/);
   });
-
-  it('completes nouns, verbs and choices', async () => {
-    const said = await call(['completion', 'bash']);
-    assert.match(
-      said.out,
-      /"guest"\) words="create ls show migrate console stop rm discard audit rate --help"/,
-    );
-    assert.match(said.out, /--mode\) words="precopy postcopy hybrid"/);
-    assert.match(
-      (await call(['completion', 'fish'])).out,
-      /complete -c godwit -n __fish_use_subcommand -a guest/,
-    );
-  });
 });
 
 describe('a terminal', () => {

@@ -244,6 +244,7 @@ export function aResult(more: Partial<NonNullable<Migration['result']>> = {}) {
     downtimeMs: 3.4,
     steps: { stopMs: 0.2, lastPagesMs: 1.1, stateMs: 0.3, landedMs: 0.6, runMs: 1.2 },
     clockOffsetMs: 0,
+    clockErrorMs: 0.05,
     verifyMs: 90,
     verified: true,
     faults: 0,

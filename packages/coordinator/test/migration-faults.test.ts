@@ -168,6 +168,7 @@ describe('doubt', () => {
         phase: to,
         epoch: 2,
         atMs: Date.now(),
+        atNs: 1,
         note: '',
       });
     phase(b, 'target', 'landed');

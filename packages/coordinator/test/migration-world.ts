@@ -111,6 +111,7 @@ export function freed(migration: Migration): Message {
     downtimeMs: 3,
     steps,
     clockOffsetMs: 0,
+    clockErrorMs: 0,
     verifyMs: 0,
   };
 }

@@ -398,7 +398,16 @@ export const MESSAGES = {
     tag: 37,
     on: 'agent',
     from: 'agent',
-    fields: { migration: id, role: side, phase: text(32), epoch: u53, atMs: number, note: prose },
+    fields: {
+      migration: id,
+      role: side,
+      phase: text(32),
+      epoch: u53,
+      atMs: number,
+      /** The same moment on the monotonic clock, by which both ends can be put on one axis. */
+      atNs: u53,
+      note: prose,
+    },
     what: 'A core changed its phase.',
   },
   running: {
@@ -457,6 +466,8 @@ export const MESSAGES = {
       downtimeMs: number,
       steps: downtimeSteps,
       clockOffsetMs: number,
+      /** At most so far is the offset from the truth: half the shortest round trip. */
+      clockErrorMs: number,
       verifyMs: number,
     },
     what: 'Source: its memory is given back; the migration is complete, with its figures.',

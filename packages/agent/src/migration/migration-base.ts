@@ -14,7 +14,7 @@ import {
   type MigrationReport,
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
-import { ClockOffset } from './clock.ts';
+import { ClockOffset, nowNs } from './clock.ts';
 import { CoreRunner } from './core-runner.ts';
 import type { FaultPoints } from './fault-points.ts';
 import type { PeerLink, PeerMessage } from './peer-link.ts';
@@ -180,6 +180,7 @@ export abstract class MigrationBase<
       phase,
       epoch: this.nextEpoch,
       atMs: Date.now(),
+      atNs: Math.round(nowNs()),
       note: `${event}: ${why}`,
     });
     this.agent.changed();

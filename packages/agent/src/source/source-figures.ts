@@ -49,6 +49,7 @@ export class SourceFigures {
   #runNs = 0;
   #firstInstructionNs = 0;
   #clockOffsetNs = 0;
+  #clockErrorNs = 0;
   #pushNs = 0;
   #rateAtNs = 0;
   #rateBytes = 0;
@@ -138,6 +139,7 @@ export class SourceFigures {
     if (this.#firstInstructionNs !== 0) return;
     this.#firstInstructionNs = clock.toOurs(message.firstInstructionNs);
     this.#clockOffsetNs = clock.offsetNs;
+    this.#clockErrorNs = Number.isFinite(clock.errorNs) ? clock.errorNs : 0;
   }
 
   /** How long so many pages may take at the measured rate; for deadlines. */
@@ -179,6 +181,7 @@ export class SourceFigures {
       downtimeMs: Math.max(0, (first - this.stoppedNs) / 1e6),
       steps: this.#steps(first),
       clockOffsetMs: this.#clockOffsetNs / 1e6,
+      clockErrorMs: this.#clockErrorNs / 1e6,
       verifyMs: this.verifyMs,
     };
   }

@@ -1,12 +1,27 @@
 /**
- * `godwit completion`: a script for the shell that completes nouns, verbs, options and their fixed
- * values. It is made from the command tree itself, so it cannot fall behind it.
+ * `godwit completion`: a script for the shell that completes nouns, verbs, options, their fixed values,
+ * and the names of guests, hosts and migrations that exist now.
+ *
+ *   command tree --> [completion] --script--> shell --TAB--> godwit __names guest --> coordinator
+ *
+ * The script is made from the command tree itself, so it cannot fall behind it: an argument called
+ * <guest> is completed with guests. Names are asked of the coordinator at the moment they are needed;
+ * where none answers within a third of a second, there are no names, and the shell says nothing.
  */
-import type { Command, Option } from 'commander';
-import { type Context, does, leaf } from '../command.ts';
+import type { Argument, Command, Option } from 'commander';
+import { type Context, does, leaf, withApi } from '../command.ts';
 import { usageError } from '../errors.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
+/** Who presses TAB waits no longer than this for names. */
+const NAMES_DEADLINE_MS = 300;
+
+/** Arguments and values of options that name something the coordinator knows. */
+const KINDS: Readonly<Record<string, string>> = {
+  guest: 'guest',
+  host: 'host',
+  id: 'migration',
+};
 
 export function addCompletionCommand(program: Command, context: Context): void {
   const command = leaf(program, 'completion <shell>', 'Print a completion script for your shell', [
@@ -21,47 +36,132 @@ export function addCompletionCommand(program: Command, context: Context): void {
     else if (shell === 'fish') io.out(fishScript(program));
     else throw usageError(`no completion for shell '${shell}'`, `there are ${SHELLS.join(', ')}`);
   });
+
+  const names = program.command('__names <kind>', { hidden: true });
+  does(context, withApi(names), async ({ io, args, api }) => {
+    const known: Readonly<Record<string, () => Promise<string[]>>> = {
+      guest: async () => (await api.guests()).map((guest) => guest.name),
+      host: async () => (await api.hosts()).map((host) => host.name),
+      migration: async () => (await api.migrations()).map((migration) => migration.id),
+    };
+    const ask = known[args[0]!];
+    if (ask === undefined) return;
+    const late = new Promise<string[]>((resolve) => {
+      setTimeout(resolve, NAMES_DEADLINE_MS, []).unref();
+    });
+    // A completion that prints an error ruins the line that is being typed.
+    const found = await Promise.race([ask().catch(() => []), late]);
+    io.out(found.map((name) => `${name}\n`).join(''));
+  });
 }
 
-/** Words that may follow each path of the tree: "guest migrate" -> "--to --mode ...". */
-function wordsByPath(command: Command, path = ''): [string, string[]][] {
-  const subs = command.commands.map((sub) => sub.name());
-  const options = command.options.map((option) => option.long ?? '').filter((long) => long !== '');
-  const own: [string, string[]] = [path, [...subs, ...options, '--help']];
-  const below = command.commands.flatMap((sub) =>
-    wordsByPath(sub, path === '' ? sub.name() : `${path} ${sub.name()}`),
+/** One command of the tree, as a completion script needs it. */
+interface Node {
+  /** "guest migrate"; empty for the root. */
+  readonly path: string;
+  readonly command: Command;
+}
+
+function nodesOf(command: Command, path = ''): Node[] {
+  const below = shown(command).flatMap((sub) =>
+    [sub.name(), ...sub.aliases()].flatMap((name) =>
+      nodesOf(sub, path === '' ? name : `${path} ${name}`),
+    ),
   );
-  return [own, ...below];
+  return [{ path, command }, ...below];
 }
 
-function choices(command: Command): [string, readonly string[]][] {
-  const own = command.options
-    .filter((option: Option) => option.argChoices !== undefined)
-    .map((option): [string, readonly string[]] => [option.long ?? '', option.argChoices ?? []]);
-  return [...own, ...command.commands.flatMap((sub) => choices(sub))];
+/** Without what only scripts call. */
+function shown(command: Command): Command[] {
+  return command.commands.filter((sub) => !sub.name().startsWith('__'));
+}
+
+function longOf(option: Option): string {
+  return option.long ?? option.short ?? '';
+}
+
+/** What an argument or the value of an option names: by its word between the angle brackets. */
+function kindOf(word: string): string | undefined {
+  return KINDS[word.replace(/^[<[]|[>\].]+$/g, '')];
+}
+
+function kindOfOption(option: Option): string | undefined {
+  // `--guest <name>` says in its own name what it wants, `--to <host>` in its value's.
+  const value = /<(.+)>|\[(.+)\]/.exec(option.flags)?.[1] ?? '';
+  return kindOf(value) ?? (value === 'name' ? kindOf(longOf(option).slice(2)) : undefined);
+}
+
+function kindOfArgument(argument: Argument): string | undefined {
+  return kindOf(argument.name());
 }
 
 function bashScript(program: Command): string {
-  const values = new Map(choices(program));
-  const valueCases = [...values].map(([flag, list]) => `    ${flag}) words="${list.join(' ')}" ;;`);
-  const pathCases = wordsByPath(program).map(
-    ([path, words]) => `      "${path}") words="${words.join(' ')}" ;;`,
+  const nodes = nodesOf(program);
+  const options = new Map(
+    nodes.flatMap(({ command }) => command.options).map((option) => [longOf(option), option]),
   );
+  const valueCases: string[] = [];
+  for (const [long, option] of options) {
+    const kind = kindOfOption(option);
+    if (option.argChoices) valueCases.push(`${long}) list="${option.argChoices.join(' ')}"`);
+    else if (kind !== undefined) valueCases.push(`${long}) names=${kind}`);
+    // The value of any other option is a file or free text: the shell's own completion.
+    else if (option.required) valueCases.push(`${long}) return`);
+  }
+  const pathCases = nodes.map(({ path, command }) => {
+    const subs = shown(command).map((sub) => sub.name());
+    const flags = command.options.map(longOf).filter((long) => long !== '');
+    return `"${path}") list="${[...subs, ...flags, '--help'].join(' ')}"`;
+  });
+  const argumentCases = nodes.flatMap(({ path, command }) =>
+    command.registeredArguments.flatMap((argument, i) => {
+      const kind = kindOfArgument(argument);
+      return kind === undefined ? [] : [`"${path} ${i}") names=${kind}`];
+    }),
+  );
+  const valued = [...options.values()]
+    .filter((option) => option.required || option.optional)
+    .map(longOf)
+    .filter((long) => long !== '--coordinator' && long !== '--token');
+  const paths = nodes.map(({ path }) => path).filter((path) => path !== '');
+  const cases = (lines: readonly string[]) => lines.map((line) => `      ${line} ;;`).join('\n');
   return `_godwit() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" path="" words="" word
-  case "$previous" in
-${valueCases.join('\n')}
-  esac
-  if [ -z "$words" ]; then
-    for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-      case "$word" in -*) break ;; esac
-      [ "$(wc -w <<< "$path")" -lt 2 ] && path="\${path:+$path }$word"
-    done
-    case "$path" in
-${pathCases.join('\n')}
+  # The words as they were typed: bash itself cuts an URL at its colons.
+  local words=() names="" list="" path="" word skip="" count=0 known=1 where=()
+  read -ra words <<< "\${COMP_LINE:0:COMP_POINT}"
+  local current="\${COMP_WORDS[COMP_CWORD]}" last="\${#words[@]}"
+  case "\${COMP_LINE:0:COMP_POINT}" in *[[:space:]]) ;; *) last=$((last-1)) ;; esac
+  local previous="\${words[last-1]}"
+  COMPREPLY=()
+  for word in "\${words[@]:1:last-1}"; do
+    case "$skip" in
+      keep) where+=("$word"); skip=""; continue ;;
+      drop) skip=""; continue ;;
     esac
+    case "$word" in
+      --coordinator|--token) where+=("$word"); skip=keep; continue ;;
+      --*=*) continue ;;
+      ${valued.join('|')}) skip=drop; continue ;;
+      -*) continue ;;
+    esac
+    [ -n "$known" ] && case "\${path:+$path }$word" in
+      ${paths.map((path) => `"${path}"`).join('|')}) path="\${path:+$path }$word"; continue ;;
+    esac
+    known=""; count=$((count+1))
+  done
+  case "$previous" in
+${cases(valueCases)}
+  esac
+  if [ -z "$list$names" ]; then
+    case "$path" in
+${cases(pathCases)}
+    esac
+    case "$current" in -*) ;; *) case "$path $count" in
+${cases(argumentCases)}
+    esac ;; esac
   fi
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  [ -n "$names" ] && list="$("\${words[0]}" __names "$names" "\${where[@]}" 2>/dev/null)"
+  COMPREPLY=($(compgen -W "$list" -- "$current"))
 }
 complete -o default -F _godwit godwit
 `;
@@ -69,7 +169,7 @@ complete -o default -F _godwit godwit
 
 function fishScript(program: Command): string {
   const lines = ['complete -c godwit -f'];
-  for (const noun of program.commands) {
+  for (const noun of shown(program)) {
     lines.push(
       `complete -c godwit -n __fish_use_subcommand -a ${noun.name()} -d ${quote(noun.summary())}`,
     );
@@ -80,6 +180,10 @@ function fishScript(program: Command): string {
         `complete -c godwit -n ${quote(isFirst)} -a ${verb.name()} -d ${quote(verb.summary())}`,
       );
       const isHere = `__fish_seen_subcommand_from ${noun.name()}; and __fish_seen_subcommand_from ${verb.name()}`;
+      const kind = verb.registeredArguments[0] && kindOfArgument(verb.registeredArguments[0]);
+      if (kind !== undefined) {
+        lines.push(`complete -c godwit -n ${quote(isHere)} -a ${quote(fishNames(kind))}`);
+      }
       for (const option of verb.options) lines.push(fishOption(isHere, option));
     }
     for (const option of noun.options) {
@@ -90,9 +194,15 @@ function fishScript(program: Command): string {
 }
 
 function fishOption(condition: string, option: Option): string {
-  const values = option.argChoices ? ` -x -a ${quote(option.argChoices.join(' '))}` : '';
+  const kind = kindOfOption(option);
+  const list = option.argChoices?.join(' ') ?? (kind && fishNames(kind));
+  const values = list === undefined ? '' : ` -x -a ${quote(list)}`;
   const name = option.long?.replace(/^--/, '') ?? '';
   return `complete -c godwit -n ${quote(condition)} -l ${name}${values} -d ${quote(option.description)}`;
+}
+
+function fishNames(kind: string): string {
+  return `(godwit __names ${kind} 2>/dev/null)`;
 }
 
 function quote(text: string): string {

@@ -149,9 +149,16 @@ export class Hearing {
     return this.#parts.dispatch(event, { from });
   }
 
-  async #phase(from: Side, { phase, atMs, note }: Message<'phase'>): Promise<void> {
+  async #phase(from: Side, { phase, atMs, atNs, note }: Message<'phase'>): Promise<void> {
     if (from === 'source') await this.#parts.granting.isTaken();
-    this.#record.note(from, phase, { role: from, phase, atMs, note });
+    this.#record.note(from, phase, {
+      role: from,
+      phase,
+      atMs,
+      atNs,
+      heardAtMs: Date.now(),
+      note,
+    });
     if (this.#record.isSettled) await this.#record.save({});
   }
 

@@ -181,6 +181,7 @@ function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result 
     downtimeMs,
     steps: freed.steps,
     clockOffsetMs: freed.clockOffsetMs,
+    clockErrorMs: freed.clockErrorMs,
     verifyMs: freed.verifyMs,
     ...figuresOfTarget(record.presence),
   };

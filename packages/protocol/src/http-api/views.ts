@@ -198,6 +198,7 @@ const result = z.strictObject({
   clockOffsetMs: z
     .number()
     .describe("The target's monotonic clock minus the source's, as measured."),
+  clockErrorMs: z.number().exactOptional().describe('At most so far is it from the truth.'),
   verifyMs: z.number(),
   verified: z.boolean(),
   faults: count,
@@ -258,6 +259,8 @@ export const migration = z.strictObject({
       role: side,
       phase: text,
       atMs: z.number().describe("By that end's own clock."),
+      atNs: count.exactOptional().describe('The same on its monotonic clock (see clockOffsetMs).'),
+      heardAtMs: atMs.exactOptional().describe('When the coordinator heard of it, by its clock.'),
       note: text,
     }),
   ),
