@@ -24,7 +24,7 @@ export class MigrationView {
   #hasHead = false;
   #roundsShown = 0;
   #hasBar = false;
-  #lastPlainAtMs = 0;
+  #lastPlainAtMs = Number.NEGATIVE_INFINITY;
   #doubtShown = false;
   #waitShown = '';
   /** The figure shown never grows, whatever arrives. */
