@@ -67,7 +67,7 @@ export function div<T>(a: u64, b: u64): u64 {
   const x = valueOf<T>(a);
   const y = valueOf<T>(b);
   const quotient = <T>(x / y);
-  if (fp.mode == RNE && isOrdinary<T>(quotient) && isFinite<T>(y) && (knowsInexact()
+  if (fp.mode == RNE && isOrdinary<T>(quotient) && (knowsInexact()
     || (isOrdinary<T>(y) && isExactProduct<T>(bitsOf<T>(quotient), b) && quotient * y == x))) {
     return bitsOf<T>(quotient);
   }

@@ -68,6 +68,22 @@ for (const name of NAMES) {
     });
   }
 
+  test(`quotients and roots of ${name} beside short ones are not taken for exact`, () => {
+    const short = fc.integer({ min: 1, max: 4000 });
+    const ulps = fc.bigInt({ min: -2n, max: 2n });
+    fc.assert(
+      fc.property(short, short, ulps, mode, (q, y, off, rm) => {
+        const [x, divisor] = [FORMATS[name].nearest(q * y) + off, FORMATS[name].nearest(y)];
+        const value = exact.divide(exact.rationalOf(name, x), exact.rationalOf(name, divisor));
+        holds(`div${name}`, [x, divisor], rm, exact.round(name, value, rm));
+        const square = FORMATS[name].nearest(q * q) + off;
+        const root = exact.squareRoot(exact.rationalOf(name, square));
+        holds(`sqrt${name}`, [square], rm, exact.round(name, root, rm));
+      }),
+      params,
+    );
+  });
+
   test(`fused multiply-add of ${name} is rounded once`, () => {
     const near = fc.tuple(
       finite(name),
@@ -90,22 +106,33 @@ for (const name of NAMES) {
     );
   });
 
+  test(`what a sum of ${name} loses far below a tie decides it`, () => {
+    const { fractionBits } = FORMATS[name];
+    const one = 1n << BigInt(fractionBits);
+    const sign = fc.constantFrom(0n, 1n << BigInt(fractionBits + FORMATS[name].exponentBits));
+    const ulps = fc.bigInt({ min: -2n, max: 2n });
+    fc.assert(
+      fc.property(finite(name), sign, ulps, ulps, mode, (c, negative, i, j, rm) => {
+        // The product is half a unit of c's last place, and a very little more or less.
+        const biased = Number(c / one) & (2 ** FORMATS[name].exponentBits - 1);
+        fc.pre(biased > fractionBits + 3);
+        const a = negative | (BigInt(biased - fractionBits - 1) * one + i);
+        const b = FORMATS[name].nearest(1) + j;
+        const product = exact.multiply(exact.rationalOf(name, a), exact.rationalOf(name, b));
+        const value = exact.add(product, exact.rationalOf(name, c));
+        holds(`madd${name}`, [a, b, c], rm, exact.round(name, value, rm));
+      }),
+      params,
+    );
+  });
+
   test(`the square root of ${name} is the nearest on its side`, () => {
     fc.assert(
       fc.property(finite(name), mode, (drawn, rm) => {
         const a = drawn & ~(1n << BigInt(FORMATS[name].fractionBits + FORMATS[name].exponentBits));
-        const { numerator, denominator } = exact.rationalOf(name, a);
-        fc.pre(numerator > 0n);
-        // floor(sqrt(n / d) * 2^1200), and a bit more when that is not all of it: no mode sees the rest.
-        const square = (numerator << 2400n) / denominator;
-        let root = 1n << BigInt(Math.ceil(square.toString(2).length / 2));
-        for (let next = root; ; root = next) {
-          next = (root + square / root) >> 1n;
-          if (next >= root) break;
-        }
-        const isExact = root * root * denominator === numerator << 2400n;
-        const value = { numerator: 2n * root + (isExact ? 0n : 1n), denominator: 1n << 1201n };
-        holds(`sqrt${name}`, [a], rm, exact.round(name, value, rm));
+        const value = exact.rationalOf(name, a);
+        fc.pre(value.numerator > 0n);
+        holds(`sqrt${name}`, [a], rm, exact.round(name, exact.squareRoot(value), rm));
       }),
       { ...params, numRuns: Math.ceil(RUNS / 3) },
     );

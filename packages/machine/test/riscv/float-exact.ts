@@ -43,6 +43,21 @@ export const divide = (a: Rational, b: Rational): Rational => ({
   denominator: a.denominator * abs(b.numerator),
 });
 
+/**
+ * Square root of a positive value: its first 1200 bits after the point, then a 1 if that is not all of it.
+ * No rounding sees the difference.
+ */
+export function squareRoot({ numerator, denominator }: Rational): Rational {
+  const square = (numerator << 2400n) / denominator;
+  let root = 1n << BigInt(Math.ceil(bitLength(square) / 2));
+  for (let next = root; ; root = next) {
+    next = (root + square / root) >> 1n;
+    if (next >= root) break;
+  }
+  const isExact = root * root * denominator === numerator << 2400n;
+  return { numerator: 2n * root + (isExact ? 0n : 1n), denominator: 1n << 1201n };
+}
+
 const emin = (name: 'S' | 'D'): number => 2 - 2 ** (FORMATS[name].exponentBits - 1);
 const precision = (name: 'S' | 'D'): number => FORMATS[name].fractionBits + 1;
 
