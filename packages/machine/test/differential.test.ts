@@ -6,41 +6,21 @@
  * so a run is repeatable; GODWIT_TEST_SEED=n starts elsewhere, GODWIT_TEST_SEQUENCES=n runs more.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { harness, RESULT_NAMES } from './riscv/harness.ts';
-import { LocalMachine } from './riscv/local-machine.ts';
-import { Qemu, qemuMissing } from './riscv/qemu.ts';
+import { qemuMissing } from './riscv/qemu.ts';
+import { programOnOurs, programOnQemu } from './riscv/run-program.ts';
 import { INPUTS, randomSequence, type Sequence } from './riscv/sequence.ts';
 
-const MEMORY_MIB = 16;
+const CPU = 'sifive-e51';
 const GROUPS_MAX = 40;
 /** Sequences a program: their output must stay below the console ring, their code below 1 MiB. */
 const BATCH = 500;
 
-async function onQemu(elf: Uint8Array): Promise<string[]> {
-  const directory = mkdtempSync(join(tmpdir(), 'godwit-differential-'));
-  const path = join(directory, 'program.elf');
-  writeFileSync(path, elf);
-  const machine = new Qemu(path, MEMORY_MIB);
-  try {
-    return (await machine.readTo('end\n')).split('\n');
-  } finally {
-    await machine.close();
-    rmSync(directory, { recursive: true });
-  }
-}
-
-async function onOurs(elf: Uint8Array): Promise<string[]> {
-  return (await LocalMachine.boot(elf, MEMORY_MIB).readTo('end\n')).split('\n');
-}
-
 /** What differs after a sequence, and the sequence itself. */
 async function explain(seed: number, sequence: Sequence): Promise<string> {
   const elf = harness([sequence], 'full');
-  const [qemu, ours] = await Promise.all([onQemu(elf), onOurs(elf)]);
+  const [qemu, ours] = await Promise.all([programOnQemu(elf, CPU), programOnOurs(elf)]);
   const differing = qemu.flatMap((value, i) => {
     if (value === ours[i]) return [];
     const run = Math.floor(i / RESULT_NAMES.length) + 1;
@@ -55,7 +35,7 @@ async function compareFrom(firstSeed: number): Promise<void> {
     randomSequence(firstSeed + i, GROUPS_MAX),
   );
   const elf = harness(sequences, 'summary');
-  const [qemu, ours] = await Promise.all([onQemu(elf), onOurs(elf)]);
+  const [qemu, ours] = await Promise.all([programOnQemu(elf, CPU), programOnOurs(elf)]);
   assert.equal(qemu.length, BATCH * INPUTS + 2, 'a line a run, `end`, and the last newline');
   const line = qemu.findIndex((hash, i) => hash !== ours[i]);
   if (line < 0) return;

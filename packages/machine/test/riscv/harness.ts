@@ -37,7 +37,8 @@ export function harness(sequences: readonly Sequence[], detail: 'summary' | 'ful
   a.label('windowMiddle', WINDOW_MIDDLE);
   start(a);
   epilogue(a, detail);
-  subroutines(a);
+  fillWindow(a);
+  printing(a);
   trapHandler(a);
   for (const [index, sequence] of sequences.entries()) body(a, index, sequence);
   tables(a, sequences);
@@ -75,11 +76,7 @@ function start(a: Assembler): void {
   a.loadAddress(5, 'index');
   a.emit(ld(6, 0, 5));
   a.branch(isa.BRANCHES.bltu, 6, 7, 'run');
-  a.loadAddress(10, 'endText');
-  a.jump('putText', 1);
-  a.emit(isa.lui(5, SYSCON >>> 12), isa.lui(6, POWER_OFF >>> 12));
-  a.emit(isa.addi(6, 6, POWER_OFF & 0xfff), isa.sType(isa.STORES.sw, 6, 5, 0));
-  a.jump('park');
+  powerOff(a);
 
   // x31 walks the inputs; the body is entered by mret, which needs no register.
   a.label('run');
@@ -97,6 +94,15 @@ function start(a: Assembler): void {
   for (let x = 1; x <= 30; x++) a.emit(ld(x, (x - 1) * 8, WINDOW_BASE));
   a.loadAddress(WINDOW_BASE, 'windowMiddle');
   a.emit(isa.MRET);
+}
+
+/** Prints `end` and switches the machine off; `park` is where the hart waits for that. */
+export function powerOff(a: Assembler): void {
+  a.loadAddress(10, 'endText');
+  a.jump('putText', 1);
+  a.emit(isa.lui(5, SYSCON >>> 12), isa.lui(6, POWER_OFF >>> 12));
+  a.emit(isa.addi(6, 6, POWER_OFF & 0xfff), isa.sType(isa.STORES.sw, 6, 5, 0));
+  a.jump('park');
 }
 
 /** Entered by a jump from the end of a body, every register holding a result. */
@@ -129,7 +135,7 @@ function epilogue(a: Assembler, detail: 'summary' | 'full'): void {
   a.jump('next');
 }
 
-function subroutines(a: Assembler): void {
+function fillWindow(a: Assembler): void {
   // fillWindow(x10 = seed): xorshift64 into 512 doublewords.
   a.label('fillWindow');
   a.loadAddress(8, 'windowMiddle');
@@ -140,7 +146,10 @@ function subroutines(a: Assembler): void {
   a.emit(isa.addi(8, 8, 8), isa.addi(9, 9, -1));
   a.branch(isa.BRANCHES.bne, 9, 0, 'fillNext');
   a.emit(isa.jalr(0, 1, 0));
+}
 
+/** Subroutines called with `jump(label, 1)`, and their data; they change x5 to x11. */
+export function printing(a: Assembler): void {
   // x10 = hash(x10 = address, x11 = doublewords)
   a.label('hash');
   a.loadAddress(7, 'factor');
@@ -177,6 +186,15 @@ function subroutines(a: Assembler): void {
   a.jump('putTextNext');
   a.label('putTextEnd');
   a.emit(isa.jalr(0, 1, 0));
+
+  a.align(8);
+  a.label('factor');
+  a.doubleword(HASH_FACTOR);
+  a.label('line');
+  a.space(16);
+  a.doubleword(0x0an);
+  a.label('endText');
+  a.doubleword(0x0a646e65n);
 }
 
 /** Folds mcause, mepc and, for access faults, mtval into trapHash; then skips the instruction. */
@@ -220,8 +238,6 @@ function body(a: Assembler, index: number, sequence: Sequence): void {
 function tables(a: Assembler, sequences: readonly Sequence[]): void {
   const runs = sequences.flatMap(({ inputs }, index) => inputs.map((input) => ({ index, input })));
   a.align(8);
-  a.label('factor');
-  a.doubleword(HASH_FACTOR);
   // trapHash, a register saved by the handler, and the factor where the handler reaches it.
   a.label('trapHash');
   a.space(16);
@@ -232,11 +248,6 @@ function tables(a: Assembler, sequences: readonly Sequence[]): void {
   a.doubleword(BigInt(runs.length));
   a.label('results');
   a.space(RESULT_WORDS * 8);
-  a.label('line');
-  a.space(16);
-  a.doubleword(0x0an);
-  a.label('endText');
-  a.doubleword(0x0a646e65n);
   a.label('bodies');
   for (const { index } of runs) a.doubleword(BigInt(a.addressOf(`${index}.0`)));
   a.label('inputs');

@@ -7,8 +7,11 @@ import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:c
 import { once } from 'node:events';
 
 const QEMU = 'qemu-system-riscv64';
-/** A core of exactly RV64IMAC; the default one has extensions that make more encodings legal. */
-const CPU = 'sifive-e51';
+/**
+ * Cores of exactly RV64IMAC, and of RV64GC with S and U mode and Sv39; the default one has extensions that
+ * make more encodings legal.
+ */
+export type QemuCpu = 'sifive-e51' | 'sifive-u54';
 /** Far beyond what any of these programs needs; only a hang reaches it. */
 const READ_DEADLINE_MS = 60_000;
 
@@ -30,8 +33,8 @@ export class Qemu {
   #taken = 0;
   #heard: () => void = () => {};
 
-  constructor(elfPath: string, memoryMib: number) {
-    const machine = ['-machine', 'virt', '-cpu', CPU, '-m', `${memoryMib}M`, '-bios', 'none'];
+  constructor(elfPath: string, memoryMib: number, cpu: QemuCpu = 'sifive-e51') {
+    const machine = ['-machine', 'virt', '-cpu', cpu, '-m', `${memoryMib}M`, '-bios', 'none'];
     const quiet = ['-display', 'none', '-serial', 'stdio', '-monitor', 'none'];
     this.#process = spawn(QEMU, [...machine, ...quiet, '-kernel', elfPath]);
     this.#ended = once(this.#process, 'exit');

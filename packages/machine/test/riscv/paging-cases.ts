@@ -1,0 +1,171 @@
+/**
+ * Random page-table situations for the differential test: one access through three entries whose bits are
+ * drawn, mostly almost right.
+ *
+ * Everything a case touches is put in place before it and looked at after it: the entries, and the word
+ * that the access reaches if it is let through.
+ */
+import type { Random } from './random.ts';
+
+/** Physical places, all in RAM but the last. The tables and targets have a page each. */
+export const PLACES = {
+  root: 0x80610000n,
+  middle: 0x80611000n,
+  last: 0x80612000n,
+  data: 0x80614000n,
+  /** Every word of it is an ECALL. */
+  code: 0x80616000n,
+  nowhere: 0x06000000n,
+} as const;
+
+/** What may access memory; the order is that of the program's snippets. */
+export const ACCESSES = [
+  'lb',
+  'lhu',
+  'lw',
+  'ld',
+  'sb',
+  'sh',
+  'sw',
+  'sd',
+  'lr.d',
+  'amoadd.w',
+  'amoswap.d',
+  'fetch',
+] as const;
+
+export interface Entry {
+  readonly at: bigint;
+  readonly value: bigint;
+}
+
+export interface PagingCase {
+  readonly text: string;
+  readonly access: number;
+  readonly virtual: bigint;
+  readonly satp: bigint;
+  /** mstatus while the access is made: MPRV, MPP, SUM, MXR. */
+  readonly status: bigint;
+  /** Root to leaf, then the leaf of the next page. */
+  readonly entries: readonly [Entry, Entry, Entry, Entry];
+  /** An aligned doubleword of RAM at or near what is reached. */
+  readonly reached: bigint;
+  /**
+   * Bits of mtval to compare. QEMU reads a load over two pages as two aligned doublewords, and names
+   * those instead of the portion that failed.
+   */
+  readonly valueMask: bigint;
+  /** Bits of mcause to compare. An AMO's exceptions are a store's (manual, "A"); some are a load's on QEMU. */
+  readonly causeMask: bigint;
+}
+
+const [V, R, W, X, U, A, D] = [1n, 2n, 4n, 8n, 16n, 64n, 128n];
+const MPRV = 1n << 17n;
+const SUM = 1n << 18n;
+const MXR = 1n << 19n;
+const MPP_SHIFT = 11n;
+const SV39 = 8n << 60n;
+const PAGE = 4096n;
+const ALL_ONES = (1n << 64n) - 1n;
+const LEVEL_BITS = 9n;
+
+const shiftOf = (level: number): bigint => 12n + LEVEL_BITS * BigInt(level);
+
+/** Bits of a leaf: any, or all that is needed with few taken away. */
+function leafBits(random: Random, user: boolean): bigint {
+  if (random.oneIn(3)) return BigInt(random.between(0, 255)) | (random.oneIn(4) ? 0n : V);
+  let bits = V | R | W | X | A | D | (user ? U : 0n);
+  for (let i = random.between(0, 2); i > 0; i--) bits ^= random.pick([V, R, W, X, U, A, D, A | D]);
+  return bits;
+}
+
+/** Bits that make an entry wrong whatever else it says; seldom. */
+function reservedBits(random: Random): bigint {
+  return random.oneIn(25) ? 1n << BigInt(random.between(54, 63)) : 0n;
+}
+
+/**
+ * Always to a table in RAM: where there is none QEMU 7.2 raises a page fault, the manual (step 2 of the
+ * translation) wants an access fault.
+ */
+function pointer(random: Random, to: bigint): bigint {
+  const bits = random.oneIn(15) ? BigInt(random.between(0, 255)) : V;
+  return (to >> 2n) | bits | reservedBits(random);
+}
+
+/** A leaf of this level that maps `virtual` to `physical`, or nearly. */
+function leaf(random: Random, level: number, physical: bigint, user: boolean): bigint {
+  const shift = shiftOf(level);
+  const base = (physical >> shift) << shift;
+  const crooked =
+    level > 0 && random.oneIn(8) ? 1n << BigInt(random.between(12, 11 + 9 * level)) : 0n;
+  const bits = leafBits(random, user);
+  // Without any right it would point to a table where none is.
+  const right = level > 0 && (bits & (R | W | X)) === 0n ? R : 0n;
+  return ((base | crooked) >> 2n) | bits | right | reservedBits(random);
+}
+
+export function pagingCase(random: Random): PagingCase {
+  const access = random.between(0, ACCESSES.length - 1);
+  const isFetch = ACCESSES[access] === 'fetch';
+  // Which exception a misaligned one raises is left open.
+  const isAmo = ACCESSES[access]!.startsWith('amo');
+  const isAtomic = isAmo || ACCESSES[access] === 'lr.d';
+  const user = random.oneIn(2);
+  const level = random.pick([0, 0, 0, 1, 2]);
+  const page = isFetch ? PLACES.code : PLACES.data;
+  const aligned = BigInt(random.between(0, 511) * 8);
+  // Sometimes over the end of the page; an instruction is never cut in two by a page of data.
+  const offset = isFetch
+    ? BigInt(random.between(0, 1023) * 4)
+    : random.pick([aligned, aligned, isAtomic ? aligned : PAGE - BigInt(random.between(1, 7))]);
+  const physical = page + offset;
+  const low = physical & ((1n << shiftOf(level)) - 1n);
+  const high = BigInt.asIntN(39, random.doubleword() << shiftOf(level));
+  // Bits 63 to 39 are copies of bit 38, or the address has no translation.
+  const crooked = random.oneIn(25) ? 1n << BigInt(random.between(39, 63)) : 0n;
+  // Not for an access over two pages or an AMO: QEMU 7.2 does a part of it.
+  const whole = offset % 8n === 0n;
+  const target =
+    random.oneIn(25) && whole && !isFetch && !isAmo ? PLACES.nowhere + offset : physical;
+  const privilege = random.oneIn(12) && !isFetch ? 3n : user ? 0n : 1n;
+  const satp = random.oneIn(30) && !isFetch ? 0n : SV39 | (PLACES.root >> 12n);
+  const mapped = BigInt.asUintN(64, (high | low) ^ crooked);
+  // Without translation it is a physical address, and must be one of those known here.
+  const virtual = satp === 0n || privilege === 3n ? target : mapped;
+  const index = (at: number): bigint => ((virtual >> shiftOf(at)) & 511n) * 8n;
+  // QEMU tries an AMO as a load first, which sets A even if the store is then refused: it is set before.
+  const accessed = isAmo ? A : 0n;
+  const entry = (at: bigint, value: bigint): Entry => ({ at, value });
+  const nextIndex = ((virtual >> 12n) + 1n) & 511n;
+  const entries = [
+    entry(
+      PLACES.root + index(2),
+      level === 2 ? leaf(random, 2, target, user) | accessed : pointer(random, PLACES.middle),
+    ),
+    entry(
+      PLACES.middle + index(1),
+      level === 1 ? leaf(random, 1, target, user) | accessed : pointer(random, PLACES.last),
+    ),
+    entry(PLACES.last + index(0), leaf(random, 0, target, user) | accessed),
+    entry(PLACES.last + nextIndex * 8n, leaf(random, 0, page + PAGE, user)),
+  ] as const;
+  const status =
+    (privilege << MPP_SHIFT) |
+    (isFetch ? 0n : MPRV) |
+    (random.oneIn(2) ? SUM : 0n) |
+    (random.oneIn(3) ? MXR : 0n);
+  const hex = (value: bigint): string => `0x${value.toString(16)}`;
+  const words = entries.map(({ at, value }) => `[${hex(at)}] = ${hex(value)}`).join(', ');
+  return {
+    text: `${ACCESSES[access]} ${hex(virtual)}, satp ${hex(satp)}, mstatus ${hex(status)}, ${words}`,
+    access,
+    virtual,
+    satp,
+    status,
+    entries,
+    reached: physical & ~7n,
+    valueMask: whole ? ALL_ONES : ALL_ONES - 7n,
+    causeMask: isAmo ? ALL_ONES - 2n : ALL_ONES,
+  };
+}
