@@ -18,6 +18,7 @@ const PIECE_BYTES = 524_288;
 const QUEUED_BYTES = 2 * PIECE_BYTES;
 
 export interface BareSample {
+  readonly streams: number;
   readonly gbps: number;
   readonly cpuPerGB: number;
 }
@@ -53,7 +54,7 @@ export async function bareSockets(
   await Promise.all(ends.map(ended));
   const seconds = Math.max(...found.map((report) => report.seconds));
   const cpuS = found.reduce((sum, report) => sum + report.cpuS, 0);
-  return { gbps: bytes / 1e9 / seconds, cpuPerGB: cpuS / (bytes / 1e9) };
+  return { streams, gbps: bytes / 1e9 / seconds, cpuPerGB: cpuS / (bytes / 1e9) };
 }
 
 async function ended(child: ChildProcess): Promise<void> {

@@ -6,12 +6,15 @@
  *
  * One sample moves the guest to and fro (at least 4 GB). CPU is both daemons' user and system time
  * from the first round to the end; reserving and touching the target's memory comes before it and
- * is shown apart. Samples of us and of iperf3 alternate, because the machine's speed drifts.
+ * is shown apart. Samples of us, of iperf3 and of bare sockets alternate, because the machine's speed
+ * drifts. iperf3 moves one buffer that stays in the processor's caches; bare sockets (bare-sockets.ts)
+ * move as much memory as the guest has, so they are what is left when the protocol costs nothing.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Migration } from '@godwit/protocol';
 import { WebSocket } from 'ws';
+import { type BareSample, bareSockets } from './bare-sockets.ts';
 import { Cluster } from './cluster.ts';
 import { type Iperf3Sample, iperf3, requireIperf3 } from './iperf3.ts';
 import { median } from './statistics.ts';
@@ -46,6 +49,7 @@ export async function transfer(args: string[]): Promise<void> {
   const cluster = await Cluster.start({ agents: 2 });
   const ours: Sample[] = [];
   const theirs: Iperf3Sample[] = [];
+  const bare: BareSample[] = [];
   try {
     await cluster.createGuest({
       name: 'idle',
@@ -59,12 +63,15 @@ export async function transfer(args: string[]): Promise<void> {
       for (const channels of counts) {
         ours.push(say(await sample(cluster, channels, moves)));
         theirs.push(say(await iperf3(channels, bytes * moves)));
+        bare.push(say(await bareSockets(channels, bytes, bytes * moves)));
       }
     }
   } finally {
     await cluster.close();
   }
-  print(ours, theirs, values.json);
+  const result = { godwit: summary(ours), iperf3: streams(theirs), bare: streams(bare) };
+  if (values.json) console.log(JSON.stringify(result));
+  else print(result);
 }
 
 function say<T extends object>(sample: T): T {
@@ -140,11 +147,16 @@ function cpuSeconds(cluster: Cluster): number {
   return ticks / TICKS_PER_SECOND;
 }
 
-function print(ours: Sample[], theirs: Iperf3Sample[], json: boolean): void {
-  const of = <T>(list: T[], key: keyof T) => median(list.map((item) => Number(item[key])));
-  const counts = [...new Set(ours.map((item) => item.channels))];
-  const godwit = counts.map((channels) => {
-    const list = ours.filter((item) => item.channels === channels);
+type Row = { gbps: number; cpuPerGB: number };
+type Stream = Row & { streams: number };
+type Channels = Row & { channels: number; downtimeMs: number; firstTouchMs: number };
+
+const of = <T>(list: T[], key: keyof T) => median(list.map((item) => Number(item[key])));
+
+/** Medians a channel count. */
+function summary(samples: Sample[]): Channels[] {
+  return [...new Set(samples.map((item) => item.channels))].map((channels) => {
+    const list = samples.filter((item) => item.channels === channels);
     return {
       channels,
       gbps: of(list, 'gbps'),
@@ -153,32 +165,40 @@ function print(ours: Sample[], theirs: Iperf3Sample[], json: boolean): void {
       firstTouchMs: of(list, 'firstTouchMs'),
     };
   });
-  const peer = counts.map((streams) => {
-    const list = theirs.filter((item) => item.streams === streams);
+}
+
+/** Medians a stream count. */
+function streams(samples: Stream[]): Stream[] {
+  return [...new Set(samples.map((item) => item.streams))].map((streams) => {
+    const list = samples.filter((item) => item.streams === streams);
     return { streams, gbps: of(list, 'gbps'), cpuPerGB: of(list, 'cpuPerGB') };
   });
-  if (json) return console.log(JSON.stringify({ godwit, iperf3: peer }));
-  console.log('channels   GB/s   CPU s/GB   downtime ms   first touch ms   iperf3 GB/s   CPU s/GB');
+}
+
+function print(result: { godwit: Channels[]; iperf3: Stream[]; bare: Stream[] }): void {
+  const { godwit, iperf3, bare } = result;
+  console.log(
+    '                godwit                                    iperf3          bare sockets',
+  );
+  console.log('channels   GB/s  s/GB   downtime ms  first touch ms    GB/s  s/GB       GB/s  s/GB');
   godwit.forEach((row, i) => {
-    const other = peer[i];
-    const cells = [
-      row.channels,
-      row.gbps,
-      row.cpuPerGB,
-      row.downtimeMs,
-      row.firstTouchMs,
-      other?.gbps,
-      other?.cpuPerGB,
+    const cells: [number, number][] = [
+      [row.gbps, 7],
+      [row.cpuPerGB, 6],
+      [row.downtimeMs, 14],
+      [row.firstTouchMs, 16],
+      [iperf3[i]!.gbps, 8],
+      [iperf3[i]!.cpuPerGB, 6],
+      [bare[i]!.gbps, 11],
+      [bare[i]!.cpuPerGB, 6],
     ];
-    const widths = [8, 7, 11, 14, 17, 14, 11];
-    console.log(
-      cells
-        .map((cell, j) =>
-          (j === 0 ? String(cell) : Number(cell).toFixed(2)).padStart(widths[j] as number),
-        )
-        .join(''),
-    );
+    const text = cells.map(([value, width]) => value.toFixed(2).padStart(width)).join('');
+    console.log(String(row.channels).padStart(8) + text);
   });
-  const best = (list: { gbps: number }[]) => Math.max(...list.map((item) => item.gbps));
-  console.log(`best against best: ${(best(godwit) / best(peer)).toFixed(2)} x iperf3's rate`);
+  const best = (list: Row[]) => Math.max(...list.map((item) => item.gbps));
+  const least = (list: Row[]) => Math.min(...list.map((item) => item.cpuPerGB));
+  const rate = (list: Row[]) => (best(godwit) / best(list)).toFixed(2);
+  const cost = (list: Row[]) => (least(godwit) / least(list)).toFixed(2);
+  console.log(`best rate against best: ${rate(iperf3)} x iperf3's, ${rate(bare)} x bare sockets'`);
+  console.log(`least CPU against least: ${cost(iperf3)} x iperf3's, ${cost(bare)} x bare sockets'`);
 }

@@ -1,7 +1,7 @@
 /**
  * The priority of a thread that pushes pages, or lands pushed ones.
  *
- *   push begins -> yieldProcessor -> [nice 10] -> migration over -> reclaimProcessor -> next migration
+ *   push begins -> yieldProcessor -> [nice 5] -> migration over -> reclaimProcessor -> next migration
  *
  * While pages are pushed the guest runs at the target and waits for the pages it touches. Where
  * processors are few, a push at full speed keeps them all busy and each fault waits for a turn at both
@@ -13,8 +13,8 @@
  */
 import { getPriority, setPriority } from 'node:os';
 
-/** A tenth of the share of a thread that does not yield: enough to go on beside a busy guest. */
-const BACKGROUND_NICE = 10;
+/** A third of the share of a thread that does not yield: enough to go on beside guests that never rest. */
+const BACKGROUND_NICE = 5;
 const CALLING_THREAD = 0;
 
 /** What the thread began with; undefined while it has not yielded. */
