@@ -27,8 +27,9 @@ export class MigrationView {
   #lastPlainAtMs = Number.NEGATIVE_INFINITY;
   #doubtShown = false;
   #waitShown = '';
-  /** The figure shown never grows, whatever arrives. */
+  /** The figure shown never grows, whatever arrives, unless the rounds were given up for post-copy. */
   #etaMs = Number.POSITIVE_INFINITY;
+  #isPull = false;
 
   constructor(screen: { write: (text: string) => void; isTty: boolean; columns: () => number }) {
     this.#write = screen.write;
@@ -77,6 +78,9 @@ export class MigrationView {
   }
 
   #showProgress(m: Migration, p: NonNullable<Migration['progress']>, nowMs: number): void {
+    const isPull = m.decisions.some(({ action }) => action === 'postcopy');
+    if (isPull !== this.#isPull) this.#etaMs = Number.POSITIVE_INFINITY;
+    this.#isPull = isPull;
     if (p.etaMs !== undefined) this.#etaMs = Math.min(this.#etaMs, p.etaMs);
     const text = progressText(m, p, this.#etaMs);
     if (this.#isTty) {

@@ -101,6 +101,29 @@ describe('a real cluster', () => {
     await ask('openapi');
   });
 
+  it('answers as the route table says, while a host is drained and filled again', async () => {
+    const drained = async () => {
+      for await (const now of cluster.api.watchDrain('b', AbortSignal.timeout(DEADLINE_MS))) {
+        await ask('drain', { host: 'b' });
+        if (now.endedAtMs !== undefined) return now.state;
+      }
+      return 'never';
+    };
+    await ask('limits');
+    await ask('setLimits', {}, { perHost: 2 });
+    await ask('planMigration', {}, { guest, to: 'a' });
+    await ask('cordonHost', { host: 'a' }, { reason: 'a fan' });
+    await ask('migrate', {}, { guest, to: 'a' }, 409);
+    await ask('uncordonHost', { host: 'a' });
+    await ask('planDrain', { host: 'b' }, {});
+    await ask('drainHost', { host: 'b' }, {});
+    assert.equal(await drained(), 'completed');
+    await ask('cancelDrain', { host: 'b' }, undefined, 409);
+    await ask('planRestore', { host: 'b' }, {});
+    await ask('restoreHost', { host: 'b' }, {});
+    assert.equal(await drained(), 'completed');
+  });
+
   it('has answered on every route of the table with an object, but the one that ends it', () => {
     const objects = Object.entries<Route>(ROUTES).filter(
       ([, { answer }]) => typeof answer !== 'string',
@@ -143,9 +166,9 @@ describe('figures', () => {
     const [[, coordinator], [, source], [, target]] = await pages();
     assert.equal(
       figure(coordinator, 'godwit_migrations_total{outcome="completed",mode="hybrid"}'),
-      1,
+      3,
     );
-    assert.equal(figure(coordinator, 'godwit_migration_downtime_seconds_count'), 2);
+    assert.equal(figure(coordinator, 'godwit_migration_downtime_seconds_count'), 4);
     assert.equal(figure(coordinator, 'godwit_guests{state="running"}'), 1);
     assert.equal(figure(coordinator, 'godwit_hosts{state="connected"}'), 2);
     assert.equal(figure(coordinator, 'godwit_host_up{host="a"}'), 1);
@@ -153,8 +176,8 @@ describe('figures', () => {
     assert.ok(bytes >= 64 * MIB, `${bytes}`);
     const sent = [source, target].map((page) => figure(page, 'godwit_agent_sent_bytes_total'));
     assert.equal(sent[0]! + sent[1]!, bytes);
-    assert.equal(figure(source, 'godwit_agent_migrations_total{end="freed"}'), 1);
-    assert.equal(figure(source, 'godwit_agent_migrations_total{end="allPresent"}'), 1);
+    assert.equal(figure(source, 'godwit_agent_migrations_total{end="freed"}'), 2);
+    assert.equal(figure(source, 'godwit_agent_migrations_total{end="allPresent"}'), 2);
     assert.equal(figure(target, 'godwit_agent_guests{state="running"}'), 0);
   });
 

@@ -1,13 +1,16 @@
 /**
- * How much longer: a figure for people that never grows and comes with its range.
+ * How much longer: a figure for people that does not grow and comes with its range.
  *
  *   progress (4 times a second), round reports --> [eta] --> milliseconds left, range, percent
  *
  * Pure: the caller passes the time. An estimate that jumps up teaches people to ignore it, so a
- * worse outlook holds the figure where it is and widens the range instead.
+ * worse outlook holds the figure where it is and widens the range instead. One thing is news enough to
+ * begin anew: the rounds were given up for post-copy, and everything left is pulled from now on.
  */
 
 export interface EtaInput {
+  /** `pull`: the guest runs at the target, or will without another round. */
+  readonly course: 'rounds' | 'pull';
   readonly nowMs: number;
   /** Bytes still due in this round or pull. */
   readonly dueBytes: number;
@@ -19,6 +22,7 @@ export interface EtaInput {
 
 export interface Eta {
   readonly startedAtMs: number;
+  readonly course: EtaInput['course'];
   readonly etaMs?: number;
   readonly etaRangeMs?: [number, number];
   readonly percent: number;
@@ -29,21 +33,29 @@ export interface Eta {
 
 /** @param startedAtMs when the migration was asked for */
 export function startEta(startedAtMs: number): Eta {
-  return { startedAtMs, percent: 0, slowest: Number.POSITIVE_INFINITY, fastest: 0 };
+  return {
+    startedAtMs,
+    course: 'rounds',
+    percent: 0,
+    slowest: Number.POSITIVE_INFINITY,
+    fastest: 0,
+  };
 }
 
-/** The next figure; `etaMs` is at most the one before, `percent` at least. */
+/** The next figure; `etaMs` is at most the one before of its course, `percent` at least. */
 export function advanceEta(eta: Eta, input: EtaInput): Eta {
   if (!(input.bytesPerS > 0)) return eta;
   const slowest = Math.min(eta.slowest, input.bytesPerS);
   const fastest = Math.max(eta.fastest, input.bytesPerS);
   const bytes = input.dueBytes + input.laterBytes;
   const outlookMs = (bytes / input.bytesPerS) * 1000;
-  const etaMs = Math.min(outlookMs, eta.etaMs ?? Number.POSITIVE_INFINITY);
+  const before = input.course === eta.course ? eta.etaMs : undefined;
+  const etaMs = Math.min(outlookMs, before ?? Number.POSITIVE_INFINITY);
   const elapsedMs = Math.max(0, input.nowMs - eta.startedAtMs);
   const share = elapsedMs + etaMs > 0 ? elapsedMs / (elapsedMs + etaMs) : 0;
   return {
     startedAtMs: eta.startedAtMs,
+    course: input.course,
     etaMs,
     // What is due for certain at the best rate seen; everything at the worst.
     etaRangeMs: [

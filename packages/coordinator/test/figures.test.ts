@@ -35,6 +35,16 @@ describe('prediction', () => {
     assert.ok(Number.isFinite(wild.totalMs));
   });
 
+  it('--verify stands in the downtime: digests of every page at both ends, or of what is there', () => {
+    const verified = predict({ ...IDLE, hashBytesPerS: 2e9 });
+    const onceMs = ((1024 * MIB) / 2e9) * 1000;
+    assert.ok(Math.abs(verified.downtimeMs - SWITCHOVER_FIXED_MS - 2 * onceMs) < 1);
+    assert.equal(verified.downtimeMs - predict(IDLE).downtimeMs, verified.verifyMs);
+    const pulled = predict({ ...IDLE, mode: 'postcopy', hashBytesPerS: 2e9 });
+    assert.ok(Math.abs(pulled.verifyMs - onceMs) < 1);
+    assert.equal(predict(IDLE).verifyMs, 0);
+  });
+
   it('post-copy stops for the fixed part only', () => {
     assert.equal(predict({ ...IDLE, mode: 'postcopy' }).downtimeMs, SWITCHOVER_FIXED_MS);
   });
@@ -45,10 +55,27 @@ describe('prediction', () => {
   });
 });
 
+const NOTHING = { nowMs: 0, course: 'rounds', dueBytes: 0, laterBytes: 0, bytesPerS: 0 } as const;
+
 describe('time left', () => {
-  it('never grows, percent never falls, the range holds the figure', () => {
+  it('rounds that were nearly over and are given up for post-copy begin a new figure', () => {
+    const rounds = advanceEta(startEta(0), {
+      ...NOTHING,
+      nowMs: 10,
+      dueBytes: 1e6,
+      bytesPerS: 1e9,
+    });
+    assert.equal(rounds.etaMs, 1);
+    const pull = { ...NOTHING, course: 'pull', dueBytes: 5e8, bytesPerS: 1e9 } as const;
+    const first = advanceEta(rounds, { ...pull, nowMs: 20 });
+    assert.equal(first.etaMs, 500);
+    assert.equal(advanceEta(first, { ...pull, nowMs: 30, bytesPerS: 1e8 }).etaMs, 500);
+  });
+
+  it('never grows within a course, percent never falls, the range holds the figure', () => {
     const arbitraryStep = fc.record({
       passedMs: fc.nat(500),
+      course: fc.constantFrom('rounds' as const, 'pull' as const),
       dueBytes: fc.nat(2 ** 30),
       laterBytes: fc.nat(2 ** 30),
       bytesPerS: fc.nat(2 ** 31),
@@ -61,7 +88,8 @@ describe('time left', () => {
           const before = eta;
           nowMs += passedMs;
           eta = advanceEta(eta, { nowMs, ...step });
-          assert.ok((eta.etaMs ?? 0) <= (before.etaMs ?? Number.POSITIVE_INFINITY));
+          const isSame = eta.course === before.course;
+          if (isSame) assert.ok((eta.etaMs ?? 0) <= (before.etaMs ?? Number.POSITIVE_INFINITY));
           assert.ok(eta.percent >= before.percent && eta.percent <= 99);
           if (eta.etaMs === undefined || eta.etaRangeMs === undefined) continue;
           const [low, high] = eta.etaRangeMs;
@@ -72,7 +100,7 @@ describe('time left', () => {
   });
 
   it('says nothing before anything was measured', () => {
-    const eta = advanceEta(startEta(0), { nowMs: 5, dueBytes: 9, laterBytes: 0, bytesPerS: 0 });
+    const eta = advanceEta(startEta(0), { ...NOTHING, nowMs: 5, dueBytes: 9 });
     assert.equal(eta.etaMs, undefined);
   });
 });

@@ -52,7 +52,7 @@ interface ErrorDetail {
   'host.name_taken': { host: string };
   'drain.not_found': { host: string };
   'drain.over': { host: string; state: string };
-  'drain.incomplete': { host: string; state: string; left: number };
+  'drain.incomplete': { host: string; kind: string; state: string; left: number };
   'line.full': { waiting: number };
   'host.not_fenceable': { host: string; why: string };
   'migration.not_found': { migration: string };

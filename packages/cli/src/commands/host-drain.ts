@@ -4,11 +4,11 @@
  * A drain is the coordinator's job; this process shows the plan, follows it and may go away at any
  * moment without harm. The same command again goes on watching, or tries once more what was left.
  */
-import type { Drain } from '@godwit/protocol';
+import { type Drain, GodwitError } from '@godwit/protocol';
 import type { Command } from 'commander';
 import type { ApiClient } from '../api-client.ts';
 import { type Context, does, leaf, withApi } from '../command.ts';
-import { CommandError, EXIT, usageError } from '../errors.ts';
+import { EXIT, usageError } from '../errors.ts';
 import type { Io } from '../io.ts';
 import { type MoveOptions, moveRequest, withMoveOptions } from '../move-options.ts';
 import { jsonDocument, jsonLine } from '../output.ts';
@@ -130,10 +130,5 @@ function outcome(drain: Drain): number {
   const { host, kind, state } = drain;
   if (state === 'completed') return EXIT.ok;
   const left = drain.guests.filter((row) => row.state === 'blocked' || row.state === 'lost').length;
-  throw new CommandError({
-    code: 'drain.incomplete',
-    exit: EXIT.failed,
-    message: `host ${host}: ${kind} ${state}, ${left} ${left === 1 ? 'guest' : 'guests'} left`,
-    hint: `remove what keeps them (above), then godwit host ${kind} ${host} again`,
-  });
+  throw new GodwitError('drain.incomplete', { host, kind, state, left });
 }

@@ -5,6 +5,7 @@
  * how many pages it still misses. Pure.
  */
 import { type Message, type Migration, PAGE_BYTES, type Side } from '@godwit/protocol';
+import type { EtaInput } from '../eta.ts';
 
 export type Counts = Omit<NonNullable<Migration['progress']>, 'etaMs' | 'etaRangeMs' | 'percent'>;
 
@@ -34,11 +35,13 @@ export function dueBytes(
   view: Migration,
   progress: Counts,
   throttlePermille: number,
-): { dueBytes: number; laterBytes: number; bytesPerS: number } {
+): Omit<EtaInput, 'nowMs'> {
   const last = view.rounds.at(-1);
   const bytesPerS = progress.bytesPerS > 0 ? progress.bytesPerS : (last?.bandwidthBytesPerS ?? 0);
-  if (view.state === 'postcopy' || view.mode === 'postcopy') {
-    return { dueBytes: progress.remainingPages * PAGE_BYTES, laterBytes: 0, bytesPerS };
+  const isPull = view.decisions.some(({ action }) => action === 'postcopy');
+  if (isPull || view.state === 'postcopy' || view.mode === 'postcopy') {
+    const dueBytes = progress.remainingPages * PAGE_BYTES;
+    return { course: 'pull', dueBytes, laterBytes: 0, bytesPerS };
   }
   const sentBefore = view.rounds.reduce((sum, round) => sum + round.pages, 0);
   const roundPages = last?.remainingPages ?? progress.pagesTotal;
@@ -46,5 +49,5 @@ export function dueBytes(
   const due = Math.max(0, roundPages - sentNow) * PAGE_BYTES;
   const dirty = (last?.dirtyBytesPerS ?? 0) * (1 - throttlePermille / 1000);
   const laterBytes = bytesPerS > 0 ? Math.min(dirty * (due / bytesPerS), view.memoryBytes) : 0;
-  return { dueBytes: due, laterBytes, bytesPerS };
+  return { course: 'rounds', dueBytes: due, laterBytes, bytesPerS };
 }

@@ -172,7 +172,9 @@ const progress = z.strictObject({
   etaMs: z
     .number()
     .exactOptional()
-    .describe('Never grows; absent until there is something to say.'),
+    .describe(
+      'Does not grow, but when rounds are given up for post-copy; absent until there is something to say.',
+    ),
   etaRangeMs: z.tuple([z.number(), z.number()]).exactOptional(),
   percent: z.number(),
 });
