@@ -8,6 +8,7 @@ import {
   API_VERSION,
   API_VERSION_HEADER,
   type AuditResult,
+  type CheckpointResult,
   type ConsoleAddress,
   type CreateGuestRequest,
   type Drain,
@@ -22,6 +23,7 @@ import {
   type Migration,
   type MoveLimits,
   type MovePlan,
+  type RestoreGuestRequest,
   type Status,
 } from '@godwit/protocol';
 import { WebSocket } from 'ws';
@@ -93,6 +95,16 @@ export class ApiClient {
     this.#ask<object>('POST', `/v1/guests/${part(guest)}/discard`, { body: { host } });
   auditGuest = (guest: string) =>
     this.#ask<AuditResult>('POST', `/v1/guests/${part(guest)}/audit`, {
+      deadlineMs: WORK_DEADLINE_MS,
+    });
+  checkpointGuest = (guest: string, checkpoint: string) =>
+    this.#ask<CheckpointResult>('POST', `/v1/guests/${part(guest)}/checkpoint`, {
+      body: { checkpoint },
+      deadlineMs: WORK_DEADLINE_MS,
+    });
+  restoreGuest = (checkpoint: string, body: RestoreGuestRequest) =>
+    this.#ask<Guest>('POST', `/v1/checkpoints/${part(checkpoint)}/restore`, {
+      body,
       deadlineMs: WORK_DEADLINE_MS,
     });
   setRate = (guest: string, rateMiBps: number | null) =>

@@ -11,6 +11,7 @@
 import { Agents, type AgentsListener } from './agents.ts';
 import type { Server } from './api/server.ts';
 import { makeServer } from './api/server.ts';
+import { Checkpoints } from './checkpoints.ts';
 import type { FaultPoints } from './fault-points.ts';
 import { GuestCommands } from './guest-commands.ts';
 import { GuestViews } from './guest-views.ts';
@@ -70,13 +71,21 @@ export class Coordinator {
     });
     const parts = { records, agents, guests, migrations, views, cordons, room, log };
     const commands = new GuestCommands(parts);
+    const checkpoints = new Checkpoints(parts);
     this.#cordons = cordons;
     this.#drains = drains;
     this.#agents = agents;
     this.#guests = guests;
     this.#migrations = migrations;
     this.server = makeServer({
-      parts: { ...parts, commands, drains, settings, shutdown: () => this.#shutdown(onShutdown) },
+      parts: {
+        ...parts,
+        commands,
+        checkpoints,
+        drains,
+        settings,
+        shutdown: () => this.#shutdown(onShutdown),
+      },
       token,
       log,
     });

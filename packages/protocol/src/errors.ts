@@ -25,6 +25,10 @@ interface ErrorDetail {
   'guest.not_found': { guest: string; known: string };
   'guest.exists': { guest: string; host: string };
   'guest.busy': { guest: string; migration: string };
+  'checkpoint.exists': { checkpoint: string; host: string };
+  'checkpoint.not_found': { checkpoint: string; host: string; path: string };
+  'checkpoint.not_written': { why: string };
+  'checkpoint.damaged': { why: string };
   'guest.not_running': { guest: string; state: string };
   'guest.running': { guest: string; host: string };
   'guest.ended': { guest: string };
@@ -183,6 +187,30 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     exit: 4,
     text: (d) => `guest ${d.guest} is in migration ${d.migration}`,
     hint: 'godwit migration watch it, or cancel it',
+  },
+  'checkpoint.exists': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `checkpoint ${d.checkpoint} exists on host ${d.host}`,
+    hint: 'choose another name; it is the operator who removes old files',
+  },
+  'checkpoint.not_found': {
+    fault: 'user',
+    exit: 3,
+    text: (d) => `no checkpoint ${d.checkpoint} on host ${d.host}: ${d.path} is not there`,
+    hint: 'it lies on the host that wrote it; give that one as --host, or copy the file',
+  },
+  'checkpoint.not_written': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => d.why,
+    hint: 'the guest runs on, and nothing was left there; make room and try again',
+  },
+  'checkpoint.damaged': {
+    fault: 'user',
+    exit: 1,
+    text: (d) => d.why,
+    hint: 'nothing was started; copy the file again, or use another checkpoint',
   },
   'guest.not_running': {
     fault: 'user',

@@ -294,6 +294,27 @@ export const MESSAGES = {
     fields: { request: u32 },
     what: 'End, with all guests: the whole cluster is being stopped.',
   },
+  checkpointGuest: {
+    tag: 26,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { request: u32, guest: name, epoch: u53, checkpoint: name },
+    what: 'Stop the guest for a moment and write it to a file of this host.',
+  },
+  describeCheckpoint: {
+    tag: 27,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { request: u32, checkpoint: name },
+    what: 'Say which guest, of which epoch, a file of this host holds.',
+  },
+  restoreGuest: {
+    tag: 28,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { request: u32, spec: guestSpec, epoch: u53, checkpoint: name },
+    what: 'Make a guest of what a file of this host holds, under a new epoch, and run it.',
+  },
   done: {
     tag: 23,
     on: 'agent',
@@ -308,6 +329,17 @@ export const MESSAGES = {
           writes: u53,
           durationMs: number,
           firstWrong: optional(prose),
+        }),
+      ),
+      checkpoint: optional(
+        record({
+          spec: guestSpec,
+          epoch: u53,
+          path: text(4096),
+          fileBytes: u53,
+          /** When it was written just now: how long the guest stood, and the digest of the file. */
+          pausedMs: optional(number),
+          digest: optional(text(128)),
         }),
       ),
       reservedMs: optional(number),

@@ -9,3 +9,4 @@ export * from './limits.ts';
 export * from './messages.ts';
 export * from './prometheus.ts';
 export type { Field, Fields, Infer, InferFields } from './schema.ts';
+export { pack, unpack } from './schema.ts';

@@ -1,6 +1,6 @@
 /**
- * What the coordinator asks of this agent about guests at home: make, stop, remove, discard, audit,
- * rate, quarantine.
+ * What the coordinator asks of this agent about guests at home: make, restore, stop, remove, discard,
+ * audit, checkpoint, rate, quarantine.
  *
  *   coordinator link --request--> [guest requests] -> guest, pool, journal --done | failed--> link
  *
@@ -12,22 +12,33 @@
 import { GodwitError, type Message } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import { wireError } from '../migration/wire-error.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Guest } from './guest.ts';
 import { auditGuest } from './guest-audit.ts';
 
 type Done = Omit<Message<'done'>, 'type' | 'request'>;
 
 export type GuestRequest = Message<
-  'createGuest' | 'stopGuest' | 'removeGuest' | 'discardGuest' | 'auditGuest' | 'setRate'
+  | 'createGuest'
+  | 'stopGuest'
+  | 'removeGuest'
+  | 'discardGuest'
+  | 'auditGuest'
+  | 'setRate'
+  | 'checkpointGuest'
+  | 'describeCheckpoint'
+  | 'restoreGuest'
 >;
 
 export class GuestRequests {
   readonly #agent: Agent;
+  readonly #checkpoints: Checkpoints;
   /** Guests being made: the same request may come again before the first is done. */
   readonly #creating = new Map<string, Promise<Guest>>();
 
   constructor(agent: Agent) {
     this.#agent = agent;
+    this.#checkpoints = new Checkpoints(agent.host, agent.options.stateDir);
   }
 
   /** False: not one of these. */
@@ -39,6 +50,9 @@ export class GuestRequests {
       case 'discardGuest':
       case 'auditGuest':
       case 'setRate':
+      case 'checkpointGuest':
+      case 'describeCheckpoint':
+      case 'restoreGuest':
         void this.#answer(message);
         return true;
       case 'quarantine':
@@ -76,29 +90,40 @@ export class GuestRequests {
         return this.#audit(message);
       case 'setRate':
         return this.#setRate(message);
+      case 'checkpointGuest':
+        return this.#checkpoint(message);
+      case 'describeCheckpoint':
+        return this.#describe(message);
+      case 'restoreGuest':
+        return this.#restore(message);
     }
   }
 
-  async #create(message: Message<'createGuest'>): Promise<Done> {
-    const { spec, epoch, elf } = message;
-    const { guests, pool, log, host, journal } = this.#agent;
-    const held = guests.get(spec.name);
+  #create({ spec, epoch, elf }: Message<'createGuest'>): Promise<Done> {
+    const { pool, log } = this.#agent;
+    const boot = elf && (() => ({ kind: 'elf', elf }) as const);
+    return this.#begin(spec.name, epoch, () => Guest.create({ spec, epoch, boot, pool, log }));
+  }
+
+  /** Makes a guest and lets it run, once however often it is asked. */
+  async #begin(name: string, epoch: number, make: () => Promise<Guest>): Promise<Done> {
+    const { guests, log, host, journal } = this.#agent;
+    const held = guests.get(name);
     if (held !== undefined) {
       if (held.epoch === epoch && held.state !== 'incoming') return { guest: held.report() };
-      throw new GodwitError('guest.exists', { guest: spec.name, host });
+      throw new GodwitError('guest.exists', { guest: name, host });
     }
-    let making = this.#creating.get(spec.name);
+    let making = this.#creating.get(name);
     if (making === undefined) {
-      const boot = elf && (() => ({ kind: 'elf', elf }) as const);
-      making = Guest.create({ spec, epoch, boot, pool, log });
-      this.#creating.set(spec.name, making);
-      const forget = () => this.#creating.delete(spec.name);
+      making = make();
+      this.#creating.set(name, making);
+      const forget = () => this.#creating.delete(name);
       making.then(forget, forget);
       const guest = await making;
-      journal.owned(spec.name, epoch);
-      guests.set(spec.name, guest);
+      journal.owned(name, epoch);
+      guests.set(name, guest);
       guest.start();
-      log.info({ guest: spec.name, epoch }, 'guest made');
+      log.info({ guest: name, epoch }, 'guest made');
       return { guest: guest.report() };
     }
     return { guest: (await making).report() };
@@ -182,6 +207,21 @@ export class GuestRequests {
     const guest = this.#meant(message);
     guest.setRate(message.rateMiBps);
     return { guest: guest.report() };
+  }
+
+  async #checkpoint(message: Message<'checkpointGuest'>): Promise<Done> {
+    const guest = this.#meant(message);
+    return { checkpoint: await this.#checkpoints.write(guest, message.checkpoint) };
+  }
+
+  #describe({ checkpoint }: Message<'describeCheckpoint'>): Done {
+    return { checkpoint: this.#checkpoints.describe(checkpoint) };
+  }
+
+  #restore({ spec, epoch, checkpoint }: Message<'restoreGuest'>): Promise<Done> {
+    const { pool, log } = this.#agent;
+    const path = this.#checkpoints.pathOf(checkpoint);
+    return this.#begin(spec.name, epoch, () => Guest.restore({ spec, epoch, pool, log }, path));
   }
 
   /** Another host owns the guest under a newer epoch: this image must never run again. */

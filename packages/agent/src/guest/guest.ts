@@ -160,6 +160,20 @@ export class Guest extends EventEmitter<GuestEvents> {
     });
   }
 
+  /**
+   * A guest that goes on from a file, ready to start.
+   *
+   * @throws GodwitError `checkpoint.damaged`, `state.version`, `state.corrupt`, `host.no_room`,
+   *   `guest.exists`; nothing is left behind
+   */
+  static async restore(make: MakeGuest, path: string): Promise<Guest> {
+    return Guest.#make(make, 'creating', async (guest) => {
+      writeIdentity(make.spec, guest.memory);
+      const [state] = await runMemoryTask(guest.memory, { kind: 'read', path });
+      guest.adoptState(state!);
+    });
+  }
+
   static async #make(
     make: MakeGuest,
     state: Guest['state'],

@@ -18,6 +18,12 @@ export function asGodwitError(thrown: unknown): GodwitError {
   const cause = { cause: thrown };
   if (STATE_CODES.includes(thrown.code)) return stateError(thrown);
   const code: MachineErrorCode = thrown.code;
+  if (code === 'checkpoint.not_written') {
+    return new GodwitError('checkpoint.not_written', { why: thrown.message }, cause);
+  }
+  if (code === 'checkpoint.not_read' || code === 'checkpoint.damaged') {
+    return new GodwitError('checkpoint.damaged', { why: thrown.message }, cause);
+  }
   if (MACHINE_ERRORS[code].fault === 'caller') {
     return new GodwitError('guest.bad_spec', { why: thrown.message }, cause);
   }

@@ -7,7 +7,7 @@
  * The guest's harts stand still while a task that reads runs; the caller sees to that.
  */
 import { availableParallelism } from 'node:os';
-import type { AuditResult, GuestMemory, WorkloadSpec } from '@godwit/machine';
+import type { AuditResult, GuestMemory, WorkloadSpec, WrittenCheckpoint } from '@godwit/machine';
 import { Thread } from '../thread.ts';
 import type { MemoryCommands } from './memory.worker.ts';
 
@@ -17,13 +17,24 @@ export type MemoryTask =
   | { readonly kind: 'fill'; readonly spec: WorkloadSpec }
   | { readonly kind: 'audit'; readonly spec: WorkloadSpec; readonly counts: readonly number[] }
   /** SHA-256 of RAM and machine state: one thread, the hash is a chain. */
-  | { readonly kind: 'digest' };
+  | { readonly kind: 'digest' }
+  /** Writes all of it to a file, with the state and the words about it given here. */
+  | {
+      readonly kind: 'write';
+      readonly path: string;
+      readonly state: Uint8Array;
+      readonly about: string;
+    }
+  /** Every byte of RAM from a file; answers the state that goes with it. */
+  | { readonly kind: 'read'; readonly path: string };
 
 export interface MemoryTaskResults {
   wipe: null;
   fill: null;
   audit: AuditResult;
   digest: string;
+  write: WrittenCheckpoint;
+  read: Uint8Array;
 }
 
 /** What a thread is given. */
@@ -46,8 +57,8 @@ export async function runMemoryTask<T extends MemoryTask>(
   task: T,
 ): Promise<MemoryTaskResults[T['kind']][]> {
   const useful = Math.ceil(guest.pages / PAGES_PER_THREAD_MIN);
-  const threads =
-    task.kind === 'digest' ? 1 : Math.min(useful, availableParallelism(), THREADS_MAX);
+  const isWhole = task.kind === 'digest' || task.kind === 'write' || task.kind === 'read';
+  const threads = isWhole ? 1 : Math.min(useful, availableParallelism(), THREADS_MAX);
   const pagesEach = Math.ceil(guest.pages / threads);
   const ranges = Array.from({ length: threads }, (_, i) => ({
     memory: guest.memory,

@@ -1,7 +1,15 @@
 /**
  * Thread entry: tasks over a range of a guest's pages (memory-task.ts).
  */
-import { audit, digest, fillWorkload, GuestMemory, memoryMap as map } from '@godwit/machine';
+import {
+  audit,
+  digest,
+  fillWorkload,
+  GuestMemory,
+  memoryMap as map,
+  readCheckpoint,
+  writeCheckpoint,
+} from '@godwit/machine';
 import { serveThread } from '../thread.ts';
 import { asGodwitError } from './machine-errors.ts';
 import type { MemoryTaskInput, MemoryTaskResults } from './memory-task.ts';
@@ -21,6 +29,10 @@ function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
       return audit(guest, task.spec, task.counts, fromPage, toPage);
     case 'digest':
       return digest(guest);
+    case 'write':
+      return writeCheckpoint(task.path, guest, task);
+    case 'read':
+      return readCheckpoint(task.path, guest).state;
   }
 }
 

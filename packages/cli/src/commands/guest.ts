@@ -10,6 +10,7 @@ import { guestText } from '../guest-text.ts';
 import { parseWriteRate } from '../options.ts';
 import { jsonDocument, table } from '../output.ts';
 import { byName, watching, withWatch } from '../watching.ts';
+import { addGuestCheckpoint } from './guest-checkpoint.ts';
 import { addGuestConsole } from './guest-console.ts';
 import { addGuestCreate } from './guest-create.ts';
 import { addGuestMigrate } from './guest-migrate.ts';
@@ -20,6 +21,7 @@ export function addGuestCommands(program: Command, context: Context): void {
   addGuestLists(guest, context);
   addGuestMigrate(guest, context);
   addGuestConsole(guest, context);
+  addGuestCheckpoint(guest, context);
   addGuestEnds(guest, context);
   addWorkloadCommands(guest, context);
 }

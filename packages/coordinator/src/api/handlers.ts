@@ -8,6 +8,7 @@
  */
 import { GodwitError, PROTOCOL_VERSION } from '@godwit/protocol';
 import type { Answer, Asked, ObjectRouteId } from '@godwit/protocol/http-api';
+import type { Checkpoints } from '../checkpoints.ts';
 import type { CommandParts, GuestCommands } from '../guest-commands.ts';
 import type { Drains } from '../placement/drains.ts';
 import type { Settings } from '../placement/settings.ts';
@@ -19,6 +20,7 @@ export const VERSION = '0.1.0';
 
 export interface ApiParts extends CommandParts {
   readonly commands: GuestCommands;
+  readonly checkpoints: Checkpoints;
   readonly drains: Drains;
   readonly settings: Settings;
   /** Ends all agents, then this process. */
@@ -30,7 +32,7 @@ export type Handlers = {
 };
 
 export function makeHandlers(parts: ApiParts): Handlers {
-  const { agents, guests, migrations, views, commands, records, room } = parts;
+  const { agents, guests, migrations, views, commands, checkpoints, records, room } = parts;
   return {
     ...maintenance(parts),
     status: async () => ({
@@ -78,6 +80,8 @@ export function makeHandlers(parts: ApiParts): Handlers {
       return {};
     },
     auditGuest: async ({ params }) => commands.audit(params.guest),
+    checkpointGuest: async ({ params, body }) => checkpoints.write(params.guest, body.checkpoint),
+    restoreGuest: async ({ params, body }) => checkpoints.restore(params.checkpoint, body),
     setRate: async ({ params, body }) =>
       commands.setRate(params.guest, body.rateMiBps ?? undefined),
     console: async ({ params }) => commands.consoleAddress(params.guest),

@@ -21,6 +21,7 @@ const NAMED: { readonly [name: string]: z.ZodType } = {
   Guest: views.guest,
   GuestDetail: views.guestDetail,
   AuditResult: views.auditResult,
+  CheckpointResult: views.checkpointResult,
   ConsoleAddress: views.consoleAddress,
   Migration: views.migration,
   MovePlan: views.movePlan,

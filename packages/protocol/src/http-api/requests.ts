@@ -95,5 +95,16 @@ export const migrationsQuery = z.strictObject({
   open: z.enum(['true', 'false']).optional(),
 });
 
+export const checkpointRequest = z.strictObject({ checkpoint: name });
+export type CheckpointRequest = z.input<typeof checkpointRequest>;
+
+export const restoreGuestRequest = z.strictObject({
+  /** The host whose file it is, and on which the guest is to run. */
+  host: name,
+  /** Another name for the guest. Absent: its own, when nobody runs it any more. */
+  as: name.optional(),
+});
+export type RestoreGuestRequest = z.input<typeof restoreGuestRequest>;
+
 export const discardRequest = z.strictObject({ host: name });
 export type DiscardRequest = z.input<typeof discardRequest>;

@@ -176,6 +176,22 @@ export const ROUTES = {
     what: 'Has a workload prove that no write of it was lost.',
     answer: view.auditResult,
   },
+  checkpointGuest: {
+    method: 'POST',
+    path: '/v1/guests/:guest/checkpoint',
+    tag: 'guests',
+    what: 'Stops the guest for a moment and writes it to a file of its host.',
+    body: ask.checkpointRequest,
+    answer: view.checkpointResult,
+  },
+  restoreGuest: {
+    method: 'POST',
+    path: '/v1/checkpoints/:checkpoint/restore',
+    tag: 'guests',
+    what: 'Makes a guest of what a file of a host holds, and runs it there.',
+    body: ask.restoreGuestRequest,
+    answer: view.guest,
+  },
   setRate: {
     method: 'POST',
     path: '/v1/guests/:guest/rate',

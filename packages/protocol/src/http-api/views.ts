@@ -144,6 +144,18 @@ export const consoleAddress = z.strictObject({
 });
 export type ConsoleAddress = z.infer<typeof consoleAddress>;
 
+export const checkpointResult = z.strictObject({
+  guest: text,
+  checkpoint: text,
+  host: text,
+  path: text.describe('The file, on that host.'),
+  fileBytes: count,
+  digest: text.describe('SHA-256 of its contents, which is also its last 32 bytes.'),
+  pausedMs: z.number().describe('How long the guest stood.'),
+  epoch: count,
+});
+export type CheckpointResult = z.infer<typeof checkpointResult>;
+
 export const lostGuests = z.strictObject({ lost: z.array(text) });
 export const nothing = z.strictObject({});
 
