@@ -48,7 +48,7 @@ export interface PagingCase {
   readonly status: bigint;
   /** Root to leaf, then the leaf of the next page. */
   readonly entries: readonly [Entry, Entry, Entry, Entry];
-  /** An aligned doubleword of RAM at or near what is reached. */
+  /** An aligned doubleword of RAM at or near what is reached; an instruction is left as it is. */
   readonly reached: bigint;
   /**
    * Bits of mtval to compare. QEMU reads a load over two pages as two aligned doublewords, and names
@@ -164,7 +164,7 @@ export function pagingCase(random: Random): PagingCase {
     satp,
     status,
     entries,
-    reached: physical & ~7n,
+    reached: isFetch ? PLACES.data : physical & ~7n,
     valueMask: whole ? ALL_ONES : ALL_ONES - 7n,
     causeMask: isAmo ? ALL_ONES - 2n : ALL_ONES,
   };
