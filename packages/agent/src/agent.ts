@@ -27,6 +27,8 @@ import type { Guest, GuestEnding } from './guest/guest.ts';
 import { GuestRequests } from './guest/guest-requests.ts';
 import { GuestTable } from './guest/guest-table.ts';
 import { MemoryPool } from './guest/memory-pool.ts';
+import { HostImages } from './images/host-images.ts';
+import { ImageServer } from './images/image-server.ts';
 import type { Log } from './log.ts';
 import { AgentMetrics } from './metrics.ts';
 import { type AgentOptions, addressText } from './options.ts';
@@ -73,6 +75,7 @@ export class Agent {
   readonly journal: Journal;
   readonly link: CoordinatorLink;
   readonly consoles: ConsoleServer;
+  readonly images: HostImages;
   readonly migrations: MigrationHost;
   readonly metrics = new AgentMetrics(this);
   readonly #requests: GuestRequests;
@@ -91,7 +94,17 @@ export class Agent {
     this.log = log;
     this.journal = parts.journal;
     this.#deaths = parts.deaths;
+    this.images = new HostImages({
+      directory: options.imageDir,
+      host: options.name,
+      token: options.token,
+      log,
+      changed: (said) => void this.link.send(said),
+    });
     this.guests = new GuestTable({
+      entered: (guest) => {
+        guest.boot ??= this.images.bootSource(guest.spec);
+      },
       endedInMigration: (guest) => void this.migrations.onGuestEnded(guest),
       ended: (guest, ending) => this.#guestEnded(guest, ending),
       rebooted: (guest, error) => this.#guestRebooted(guest, error),
@@ -126,7 +139,9 @@ export class Agent {
       health: () => ({ ok: true, host: this.host, incarnation: this.incarnation }),
       metrics: () => this.metrics.text(),
       pulse: (name) => this.#pulse(name),
+      images: new ImageServer(this.images.store, () => this.images.look(), this.log),
     });
+    await this.images.look();
     this.link.start();
     this.#sampler = setInterval(() => {
       for (const guest of this.guests.values()) void guest.sampleDirty();
@@ -184,6 +199,7 @@ export class Agent {
     );
     await this.link.close();
     await this.#server?.close();
+    await this.images.close();
     this.pool.close();
     await endIdleThreads();
   }
@@ -202,6 +218,7 @@ export class Agent {
 
   #welcomed(welcome: Message<'welcome'>): void {
     this.journal.welcomed();
+    this.link.send(this.images.said);
     this.#seenAs = welcome.address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
     // These ends are recorded now; what did not fit this hello goes into the next.
     const told = this.#deaths.slice(0, DEATHS_TOLD_MAX);

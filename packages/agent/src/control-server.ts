@@ -5,6 +5,7 @@
  *   /v1/console   WebSocket -> consoles     with a cluster token: Authorization: Bearer, or ?token=
  *   /v1/guests/NAME/pulse   GET, JSON   the guest's count of work done, for whoever watches from outside
  *   /metrics      GET, text for Prometheus; with a cluster token: Authorization: Bearer
+ *   /v1/images/DIGEST, /v1/blobs/SHA256   GET, PUT: images (images/image-server.ts), with the token
  *   /healthz      GET, JSON
  *
  * Pages never pass here; each channel thread has a port of its own. What comes in is limited before
@@ -23,6 +24,7 @@ import {
   GodwitError,
 } from '@godwit/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { ImageServer } from './images/image-server.ts';
 import { addressText, type ListenAddress } from './options.ts';
 
 /** A console whose machine vanished without a word is let go after two of these. */
@@ -38,6 +40,7 @@ export interface ControlServerOptions {
   readonly token: string | undefined;
   onPeer(socket: WebSocket): void;
   onConsole(socket: WebSocket): void;
+  readonly images: ImageServer;
   health(): object;
   /** Text exposition format. */
   metrics(): string;
@@ -101,6 +104,9 @@ export class ControlServer {
   }
 
   #request(request: IncomingMessage, response: ServerResponse): void {
+    const url = URL.parse(request.url ?? '', 'http://agent');
+    const isOurs = url !== null && this.#mayAsk(url, request);
+    if (isOurs && this.#options.images.handle(url.pathname, request, response)) return;
     const answer = request.method === 'GET' ? this.#answer(request) : undefined;
     const isText = typeof answer === 'string';
     const type = isText ? EXPOSITION_TYPE : 'application/json';
@@ -111,12 +117,19 @@ export class ControlServer {
   #answer(request: IncomingMessage): object | string | undefined {
     const url = URL.parse(request.url ?? '', 'http://agent');
     if (url?.pathname === '/healthz') return this.#options.health();
-    const { token } = this.#options;
     // Who may not ask is told no more than who asks for a guest that is not here.
-    if (url === null || (token !== undefined && !isToken(token, url, request))) return undefined;
+    if (url === null || !this.#mayAsk(url, request)) return undefined;
     if (url.pathname === '/metrics') return this.#options.metrics();
     const guest = /^\/v1\/guests\/([a-z0-9-]+)\/pulse$/.exec(url.pathname)?.[1];
     return guest === undefined ? undefined : this.#options.pulse(guest);
+  }
+
+  /** With a token: who has it. Without: any process of this machine, but no page of a web site. */
+  #mayAsk(url: URL, request: IncomingMessage): boolean {
+    const { token } = this.#options;
+    return token === undefined
+      ? request.headers.origin === undefined
+      : isToken(token, url, request);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {

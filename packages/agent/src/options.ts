@@ -8,6 +8,7 @@
  */
 import { hostname, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { imageDirectory } from '@godwit/images';
 import { GodwitError, NAME_PATTERN } from '@godwit/protocol';
 
 const MIB = 1048576;
@@ -22,6 +23,8 @@ export interface AgentOptions {
   /** The host's name in the cluster. */
   readonly name: string;
   readonly stateDir: string;
+  /** Images that guests boot from; the commands of this machine put them there too. */
+  readonly imageDir: string;
   /** Control port; 0 = any free one. */
   readonly listen: ListenAddress;
   /** HOST:PORT by which peers reach the control port; absent = what we listen on. */
@@ -46,6 +49,7 @@ export interface AgentOptions {
 const FLAGS = {
   name: { type: 'string' },
   'state-dir': { type: 'string' },
+  'image-dir': { type: 'string' },
   listen: { type: 'string', default: '127.0.0.1:7410' },
   advertise: { type: 'string' },
   'page-ports': { type: 'string', default: '7420-7499' },
@@ -70,6 +74,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): A
   const options: AgentOptions = {
     name,
     stateDir: flags['state-dir'] ?? `.godwit/agent-${name}`,
+    imageDir: imageDirectory(flags['image-dir'], env),
     listen,
     advertise: flags.advertise && addressText(parseAddress('--advertise', flags.advertise)),
     pageHost: listen.host,

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
+import { ImageStore } from '@godwit/images';
 import { ConsoleRing } from '@godwit/machine';
 import { decodeMessage, encodeMessage, type Message, type MessageName } from '@godwit/protocol';
 import fc from 'fast-check';
@@ -13,6 +14,7 @@ import { ControlServer } from '../src/control-server.ts';
 import { ConsoleServer } from '../src/guest/console-server.ts';
 import { Guest } from '../src/guest/guest.ts';
 import { MemoryPool } from '../src/guest/memory-pool.ts';
+import { ImageServer } from '../src/images/image-server.ts';
 import { image, MIB, machineSpec, silent, until } from './support/agent-parts.ts';
 
 interface Bench {
@@ -40,6 +42,7 @@ async function bench(t: TestContext): Promise<Bench> {
     health: () => ({ ok: true }),
     metrics: () => '',
     pulse: () => undefined,
+    images: new ImageServer(new ImageStore('/nonexistent'), async () => {}, silent),
   });
   t.after(async () => {
     consoles.close();

@@ -51,6 +51,7 @@ async function start(boot: BootSource): Promise<Bench> {
   const rebooted: (Error | undefined)[] = [];
   const ended: GuestEnding[] = [];
   const table = new GuestTable({
+    entered: () => {},
     endedInMigration: () => {},
     ended: (_, ending) => ended.push(ending),
     rebooted: (_, error) => rebooted.push(error),

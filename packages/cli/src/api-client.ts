@@ -18,6 +18,7 @@ import {
   type Guest,
   type GuestDetail,
   type Host,
+  type Image,
   type LimitsRequest,
   type MigrateRequest,
   type Migration,
@@ -85,6 +86,7 @@ export class ApiClient {
     this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/${kind}`, { body });
   drain = (host: string) => this.#ask<Drain>('GET', `/v1/hosts/${part(host)}/drain`);
   cancelDrain = (host: string) => this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/drain/cancel`);
+  images = () => this.#ask<Image[]>('GET', '/v1/images');
   guests = () => this.#ask<Guest[]>('GET', '/v1/guests');
   guest = (guest: string) => this.#ask<GuestDetail>('GET', `/v1/guests/${part(guest)}`);
   createGuest = (body: CreateGuestRequest) =>

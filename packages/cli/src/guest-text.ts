@@ -19,7 +19,7 @@ function titleText(g: GuestDetail): string {
 
 function factLines(g: GuestDetail): string[] {
   const facts: [string, string][] = [
-    ['kind', g.image ? `${g.kind}, ${g.image}` : g.kind],
+    ['kind', g.image ? `${g.kind}, ${imageText(g)}` : g.kind],
     ['memory', `${bytesText(g.memoryBytes)}, ${g.harts} ${g.harts === 1 ? 'hart' : 'harts'}`],
     ['clock', g.clock],
     ['dirty', `${rateText(g.dirtyBytesPerS)}, working set ${bytesText(g.workingSetBytes)}`],
@@ -37,6 +37,11 @@ function factLines(g: GuestDetail): string[] {
   if (g.end !== undefined) facts.push(['ended', `${g.end.why}, code ${g.end.code}`]);
   if (g.digest !== undefined) facts.push(['digest', g.digest]);
   return facts.map(([label, value]) => `  ${label.padEnd(14)}${value}`);
+}
+
+/** A name may stand for another image tomorrow, so the digest is said with it. */
+function imageText({ image = '', imageDigest }: GuestDetail): string {
+  return imageDigest === undefined ? image : `${image} (image ${imageDigest.slice(0, 12)})`;
 }
 
 function holderLines(g: GuestDetail): string[] {

@@ -52,3 +52,24 @@ export function printError(io: Io, error: CommandError, json: boolean): void {
   io.err(`${label} ${message}\n`);
   if (hint !== undefined) io.err(`hint: ${hint}\n`);
 }
+
+/** Whole lines for what was done; one line that is written over while it is done, on a terminal. */
+export function progressScreen(io: Io) {
+  let isDirty = false;
+  const clear = () => {
+    if (isDirty) io.err('\r\x1b[K');
+    isDirty = false;
+  };
+  return {
+    clear,
+    note(text: string) {
+      clear();
+      io.err(`${text}\n`);
+    },
+    progress(what: string, percent: number) {
+      if (!io.errIsTty) return;
+      io.err(`\r\x1b[K${`${what}: ${Math.floor(percent)} %`.slice(0, io.columns() - 1)}`);
+      isDirty = true;
+    },
+  };
+}

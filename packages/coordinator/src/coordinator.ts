@@ -16,6 +16,7 @@ import type { FaultPoints } from './fault-points.ts';
 import { GuestCommands } from './guest-commands.ts';
 import { GuestViews } from './guest-views.ts';
 import { Guests } from './guests.ts';
+import { Images } from './images.ts';
 import type { Logger } from './log.ts';
 import { Migrations } from './migrations/migrations.ts';
 import { Cordons } from './placement/cordons.ts';
@@ -42,6 +43,7 @@ export class Coordinator {
   readonly #records: Records;
   readonly #agents: Agents;
   readonly #guests: Guests;
+  readonly #images: Images;
   readonly #migrations: Migrations;
   readonly #cordons: Cordons;
   readonly #drains: Drains;
@@ -50,6 +52,7 @@ export class Coordinator {
     this.#records = records;
     const agents = new Agents(records, log, this.#listener());
     const guests = new Guests(records, agents, log);
+    const images = new Images(records, agents, log);
     const settings = new Settings(records);
     const cordons = new Cordons(records);
     const limits = () => settings.moves;
@@ -69,13 +72,14 @@ export class Coordinator {
       ...{ records, agents, migrations, views, cordons, room, log, limits },
       changed: () => {},
     });
-    const parts = { records, agents, guests, migrations, views, cordons, room, log };
+    const parts = { records, agents, guests, images, migrations, views, cordons, room, log };
     const commands = new GuestCommands(parts);
     const checkpoints = new Checkpoints(parts);
     this.#cordons = cordons;
     this.#drains = drains;
     this.#agents = agents;
     this.#guests = guests;
+    this.#images = images;
     this.#migrations = migrations;
     this.server = makeServer({
       parts: {
@@ -104,6 +108,7 @@ export class Coordinator {
   async close(): Promise<void> {
     this.#drains.close();
     this.#migrations.close();
+    this.#images.close();
     this.#guests.close();
     this.#agents.close();
     await this.server.close();
@@ -130,10 +135,11 @@ export class Coordinator {
         this.#drains.lookAll();
       },
       reports: (live, guests) => this.#guests.reports(live, guests),
-      message: (live, message) =>
-        message.type === 'guestEvent'
-          ? this.#guests.event(live, message)
-          : this.#migrations.message(live, message),
+      message: async (live, message) => {
+        if (message.type === 'guestEvent') await this.#guests.event(live, message);
+        else if (message.type === 'images') this.#images.heard(live, message);
+        else await this.#migrations.message(live, message);
+      },
       holdsGuests: (host, incarnation) =>
         this.#guests.holds(host, incarnation) || this.#migrations.involves(host, incarnation),
     };

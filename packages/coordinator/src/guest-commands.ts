@@ -23,6 +23,7 @@ import { createGuestRequest } from '@godwit/protocol/http-api';
 import type { Agents } from './agents.ts';
 import type { GuestViews } from './guest-views.ts';
 import type { Guests } from './guests.ts';
+import type { Images } from './images.ts';
 import type { Logger } from './log.ts';
 import type { Migrations } from './migrations/migrations.ts';
 import type { Cordons } from './placement/cordons.ts';
@@ -33,6 +34,8 @@ import { commit } from './store/collection.ts';
 
 /** First touch and filling of up to 3.75 GiB, or reading as much again for an audit. */
 const WORK_DEADLINE_MS = 60_000;
+/** The same, and an image of some 50 MB from another host before it. */
+const FETCH_DEADLINE_MS = 110_000;
 const GUEST_BYTES_MAX = GUEST_PAGES_MAX * PAGE_BYTES;
 
 type CreateInput = ReturnType<typeof createGuestRequest.parse>;
@@ -41,6 +44,7 @@ export interface CommandParts {
   readonly records: Records;
   readonly agents: Agents;
   readonly guests: Guests;
+  readonly images: Images;
   readonly migrations: Migrations;
   readonly views: GuestViews;
   readonly cordons: Cordons;
@@ -56,14 +60,14 @@ export class GuestCommands {
   }
 
   /**
-   * @throws GodwitError `guest.bad_spec`, `guest.exists`, `host.not_found`, `host.unreachable`,
-   *   `host.no_room`, `request.timed_out`, or what the agent says of the program
+   * @throws GodwitError `guest.bad_spec`, `guest.exists`, `image.not_found`, `host.not_found`,
+   *   `host.unreachable`, `host.no_room`, `request.timed_out`, or what the agent says of the program
    */
   async create(input: CreateGuestRequest): Promise<Guest> {
-    const { records, agents, log } = this.#parts;
+    const { records, agents, images, log } = this.#parts;
     const request = createGuestRequest.parse(input);
     const elf = request.elf === undefined ? undefined : Buffer.from(request.elf, 'base64');
-    const spec = specOf(request, elf?.length);
+    const spec = this.#withImage(specOf(request, elf?.length), request);
     const host = this.#hostFor(request);
     const { incarnation } = host;
     const record: GuestRecord = {
@@ -84,8 +88,16 @@ export class GuestCommands {
       throw new GodwitError('guest.exists', { guest: spec.name, host: owner });
     }
     try {
-      const ask = { type: 'createGuest', spec, epoch: 1, ...(elf && { elf }) } as const;
-      await agents.request(host.name, ask, WORK_DEADLINE_MS);
+      const { imageDigest } = spec;
+      const imageFrom = imageDigest && images.holders(imageDigest, host.name);
+      const ask = {
+        type: 'createGuest',
+        spec,
+        epoch: 1,
+        ...(elf && { elf }),
+        ...(imageFrom && { imageFrom }),
+      } as const;
+      await agents.request(host.name, ask, imageFrom ? FETCH_DEADLINE_MS : WORK_DEADLINE_MS);
     } catch (thrown) {
       const error = GodwitError.from(thrown);
       log.warn({ guest: spec.name, host: host.name, code: error.code }, error.message);
@@ -217,6 +229,12 @@ export class GuestCommands {
 
   // ------------------------------------------------------------------------------- inside
 
+  /** A machine without a program boots an image: the one named by digest, or what hosts call so. */
+  #withImage(spec: GuestSpec, { elf, image, imageDigest }: CreateInput): GuestSpec {
+    if (spec.kind !== 'machine' || elf !== undefined) return spec;
+    return { ...spec, imageDigest: imageDigest ?? this.#parts.images.resolve(image ?? '') };
+  }
+
   #hostFor({ host: name, memoryBytes }: CreateInput): { name: string; incarnation: string } {
     const { agents, cordons, room } = this.#parts;
     if (name !== undefined) agents.host(name);
@@ -288,10 +306,20 @@ export class GuestCommands {
 function specOf(request: CreateInput, elfBytes: number | undefined): GuestSpec {
   const bad = (why: string) => new GodwitError('guest.bad_spec', { why });
   const { name, kind, memoryBytes, harts, clock, image, stopAt, workload } = request;
+  const { imageDigest, append } = request;
   if (memoryBytes % PAGE_BYTES !== 0) throw bad(`memory must be a multiple of ${PAGE_BYTES} bytes`);
   if (memoryBytes > GUEST_BYTES_MAX) throw bad('memory can be at most 3.75 GiB');
   if (elfBytes !== undefined && elfBytes > ELF_BYTES_MAX) throw bad('the program exceeds 32 MiB');
-  if (kind === 'machine' && elfBytes === undefined) throw bad('a machine needs a program');
+  const isImage = image !== undefined || imageDigest !== undefined;
+  if (kind === 'machine' && elfBytes === undefined && !isImage) {
+    throw bad('a machine needs a program or an image');
+  }
+  if (elfBytes !== undefined && imageDigest !== undefined)
+    throw bad('a program or an image, not both');
+  if (kind === 'workload' && imageDigest !== undefined) throw bad('a workload boots no image');
+  if (append !== undefined && (kind === 'workload' || elfBytes !== undefined)) {
+    throw bad('a command line is for a kernel');
+  }
   if (kind === 'machine' && workload) throw bad('a machine takes no workload pattern');
   if (kind === 'workload' && workload === undefined) throw bad('a workload needs a pattern');
   if (kind === 'workload' && elfBytes !== undefined) throw bad('a workload takes no program');
@@ -304,6 +332,7 @@ function specOf(request: CreateInput, elfBytes: number | undefined): GuestSpec {
     harts,
     clock,
     ...(image !== undefined && { image }),
+    ...(append !== undefined && { append }),
     ...(stopAt !== undefined && { stopAt }),
     ...(workload && {
       workload: {

@@ -48,6 +48,7 @@ export class GuestViews {
       harts: spec.harts,
       clock: spec.clock,
       ...(spec.image !== undefined && { image: spec.image }),
+      ...(spec.imageDigest !== undefined && { imageDigest: spec.imageDigest }),
       dirtyBytesPerS: report?.dirtyBytesPerS ?? 0,
       workingSetBytes: (report?.workingSetPages ?? 0) * PAGE_BYTES,
       instructions: report?.instructions ?? 0,

@@ -9,7 +9,6 @@
 import { Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { GodwitError } from '@godwit/protocol';
-import xz from 'xz-decompress';
 import type { Chunks } from './byte-stream.ts';
 
 export type Compression = 'none' | 'gzip' | 'xz' | 'zstd';
@@ -83,6 +82,8 @@ function plain(chunks: Chunks, compression: Compression): Chunks {
 }
 
 async function* unxz(source: Readable): AsyncGenerator<Uint8Array, void> {
+  // Loaded when first needed: agents use this package and never see an xz file.
+  const { default: xz } = await import('xz-decompress');
   const plainBytes = new xz.XzReadableStream(Readable.toWeb(source) as ReadableStream<Uint8Array>);
   const reader = plainBytes.getReader();
   try {

@@ -11,6 +11,7 @@ export {
   filesOf,
   type ImageFile,
   type Manifest,
+  makeManifest,
   manifestText,
   parseManifest,
 } from './manifest.ts';

@@ -95,9 +95,14 @@ export class ImageStore {
     return join(this.directory, 'blobs', sha256);
   }
 
-  async hasBlob({ sha256, bytes }: ImageFile): Promise<boolean> {
+  /** Its length; nothing when it is not here. */
+  async blobBytes(sha256: string): Promise<number | undefined> {
     const found = await stat(this.blobPath(sha256)).catch(() => undefined);
-    return found?.isFile() === true && found.size === bytes;
+    return found?.isFile() ? found.size : undefined;
+  }
+
+  async hasBlob({ sha256, bytes }: ImageFile): Promise<boolean> {
+    return (await this.blobBytes(sha256)) === bytes;
   }
 
   // ----------------------------------------------------------------------------------- writing
@@ -255,13 +260,18 @@ async function removeStale(tmp: string): Promise<void> {
   }
 }
 
+/** A file system's refusals; anything else (a broken connection) is not about the directory. */
+const FULL: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
+const REFUSED: ReadonlySet<unknown> = new Set([
+  ...['EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENOTEMPTY'],
+  ...['EIO', 'EMFILE', 'ENFILE', 'EFBIG', 'ENAMETOOLONG', 'ELOOP', 'EXDEV'],
+]);
+
 /** A file system's refusal in words that say what to do. */
 export function storeError(thrown: unknown, path: string): unknown {
   const { code, message } = thrown as NodeJS.ErrnoException;
-  if (thrown instanceof GodwitError || typeof code !== 'string') return thrown;
   const cause = { cause: thrown };
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new GodwitError('image.no_space', { path }, cause);
-  }
+  if (FULL.has(code)) return new GodwitError('image.no_space', { path }, cause);
+  if (!REFUSED.has(code)) return thrown;
   return new GodwitError('image.store', { path, why: message }, cause);
 }

@@ -32,6 +32,8 @@ export const IMAGE_MANIFEST_BYTES_MAX = 64 * 1024;
 export const COMMAND_LINE_CHARS_MAX = 1023;
 /** Images one host tells of; the newest, when it has more. */
 export const IMAGES_PER_HOST_MAX = 256;
+/** Hosts named to one that lacks an image; it tries them in order. */
+export const HOLDERS_MAX = 16;
 
 // --------------------------------------------------------------------------------- page channels
 

@@ -14,11 +14,14 @@
 import {
   CAPABILITY_CHARS,
   CHANNELS_MAX,
+  COMMAND_LINE_CHARS_MAX,
   CONSOLE_MESSAGE_BYTES_MAX,
   CONSOLE_RING_BYTES,
   ELF_BYTES_MAX,
   GUEST_PAGES_MAX,
   GUESTS_PER_HOST_MAX,
+  HOLDERS_MAX,
+  IMAGES_PER_HOST_MAX,
   MACHINE_STATE_BYTES_MAX,
   MIGRATIONS_PER_HOST_MAX,
   NAME_CHARS_MAX,
@@ -51,6 +54,7 @@ const prose = text(TEXT_CHARS_MAX);
 const capability = text(CAPABILITY_CHARS, /^[0-9a-f]{64}$/);
 const mode = oneOf('precopy', 'postcopy', 'hybrid');
 const side = oneOf('source', 'target');
+const imageDigest = text(64, /^[0-9a-f]{64}$/);
 
 export const errorData = record({ code: text(64), detail: text(TEXT_CHARS_MAX) });
 
@@ -63,6 +67,10 @@ export const guestSpec = record({
   clock: oneOf('host', 'instructions'),
   /** Machine: where its program came from, for people. */
   image: optional(text(256)),
+  /** Machine: what it boots from, and again at each reboot; absent: a program that came with the request. */
+  imageDigest: optional(imageDigest),
+  /** Machine: the kernel's command line instead of the image's own. */
+  append: optional(text(COMMAND_LINE_CHARS_MAX)),
   /** Machine: stop all harts at exactly this instruction. */
   stopAt: optional(u53),
   workload: optional(
@@ -249,7 +257,14 @@ export const MESSAGES = {
     tag: 16,
     on: 'agent',
     from: 'coordinator',
-    fields: { request: u32, spec: guestSpec, epoch: u53, elf: optional(bytes(ELF_BYTES_MAX)) },
+    fields: {
+      request: u32,
+      spec: guestSpec,
+      epoch: u53,
+      elf: optional(bytes(ELF_BYTES_MAX)),
+      /** Agents that hold its image, for one that does not. */
+      imageFrom: optional(list(address, HOLDERS_MAX)),
+    },
     what: 'Make a guest and run it.',
   },
   stopGuest: {
@@ -359,6 +374,23 @@ export const MESSAGES = {
     from: 'coordinator',
     fields: { guest: name, epoch: u53, ownerHost: name, ownerEpoch: u53 },
     what: 'This epoch of the guest is closed: never run it again; the image stays until a person discards it.',
+  },
+
+  images: {
+    tag: 26,
+    on: 'agent',
+    from: 'agent',
+    fields: {
+      images: list(record({ digest: imageDigest, names: list(name, 16) }), IMAGES_PER_HOST_MAX),
+    },
+    what: 'Which images this host holds; after the welcome, and when that changed.',
+  },
+  fetchImage: {
+    tag: 27,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { request: u32, digest: imageDigest, from: list(address, HOLDERS_MAX) },
+    what: 'A guest came here whose image is not here: fetch it for its next reboot, without haste.',
   },
 
   // ------------------------------------------------------------ agent <-> coordinator: migration

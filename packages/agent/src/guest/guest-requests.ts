@@ -28,6 +28,7 @@ export type GuestRequest = Message<
   | 'checkpointGuest'
   | 'describeCheckpoint'
   | 'restoreGuest'
+  | 'fetchImage'
 >;
 
 export class GuestRequests {
@@ -53,6 +54,7 @@ export class GuestRequests {
       case 'checkpointGuest':
       case 'describeCheckpoint':
       case 'restoreGuest':
+      case 'fetchImage':
         void this.#answer(message);
         return true;
       case 'quarantine':
@@ -96,13 +98,13 @@ export class GuestRequests {
         return this.#describe(message);
       case 'restoreGuest':
         return this.#restore(message);
+      case 'fetchImage':
+        return this.#fetchImage(message);
     }
   }
 
-  #create({ spec, epoch, elf }: Message<'createGuest'>): Promise<Done> {
-    const { pool, log } = this.#agent;
-    const boot = elf && (() => ({ kind: 'elf', elf }) as const);
-    return this.#begin(spec.name, epoch, () => Guest.create({ spec, epoch, boot, pool, log }));
+  #create(message: Message<'createGuest'>): Promise<Done> {
+    return this.#begin(message.spec.name, message.epoch, () => this.#make(message));
   }
 
   /** Makes a guest and lets it run, once however often it is asked. */
@@ -127,6 +129,20 @@ export class GuestRequests {
       return { guest: guest.report() };
     }
     return { guest: (await making).report() };
+  }
+
+  /** From the program in the request, or from the image that it names. */
+  async #make({ spec, epoch, elf, imageFrom }: Message<'createGuest'>): Promise<Guest> {
+    const { pool, log, images } = this.#agent;
+    if (spec.imageDigest !== undefined) await images.ensure(spec.imageDigest, imageFrom ?? []);
+    const boot = elf ? () => ({ kind: 'elf', elf }) as const : images.bootSource(spec);
+    return Guest.create({ spec, epoch, boot, pool, log });
+  }
+
+  /** For a guest that came without its image: it is wanted at its next reboot. */
+  async #fetchImage({ digest, from }: Message<'fetchImage'>): Promise<Done> {
+    await this.#agent.images.ensure(digest, from);
+    return {};
   }
 
   /** The guest the request means. @throws GodwitError `guest.not_found`, `request.invalid` */

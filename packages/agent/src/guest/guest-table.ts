@@ -8,6 +8,8 @@
 import type { Guest, GuestEnding } from './guest.ts';
 
 export interface GuestTableEvents {
+  /** It is on this host from now on, or is to come. */
+  entered(guest: Guest): void;
   /** Under a lease: the migration must know at once. */
   endedInMigration(guest: Guest): void;
   /** The owner may act on it: report it, end its consoles. */
@@ -25,6 +27,7 @@ export class GuestTable extends Map<string, Guest> {
   }
 
   override set(name: string, guest: Guest): this {
+    this.#events.entered(guest);
     guest.on('ended', (ending) => this.#onEnded(guest, ending));
     return super.set(name, guest);
   }

@@ -33,6 +33,7 @@ export function addDaemonCommands(program: Command, context: Context): void {
   )
     .requiredOption('--name <host>', 'the name of this host', parseName)
     .requiredOption('--state-dir <dir>', 'where its lock and journal are kept')
+    .option('--image-dir <dir>', "where images are kept (default: in the user's cache directory)")
     .option('--listen <host:port>', 'its control address', parseAddress, '127.0.0.1:7410')
     .option('--advertise <host:port>', 'how others reach it', parseAddress)
     .option('--page-ports <from-to>', 'ports of its page channels; 0: any', parsePorts, '7420-7499')

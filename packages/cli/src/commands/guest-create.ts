@@ -5,9 +5,10 @@ import { readFile } from 'node:fs/promises';
 import type { CreateGuestRequest } from '@godwit/protocol';
 import { GUEST_HARTS_MAX } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
-import { type Context, does, leaf, withApi } from '../command.ts';
+import { type Call, type Context, does, leaf, withApi } from '../command.ts';
 import { usageError } from '../errors.ts';
 import { bytesText } from '../format.ts';
+import { ensureInCluster } from '../image-push.ts';
 import {
   parseCount,
   parseInstructions,
@@ -15,17 +16,24 @@ import {
   parseWriteRate,
   sizeOption,
 } from '../options.ts';
-import { jsonDocument } from '../output.ts';
+import { jsonDocument, progressScreen } from '../output.ts';
+import { openStore, withImageDir } from './image.ts';
 import { readElf } from './machine.ts';
 
-const IMAGES = ['hello', 'kv', 'churn'] as const;
+/** Programs of a few hundred instructions that need no image directory. */
+const BUILT_IN = ['hello', 'kv', 'churn'] as const;
 const PATTERNS = ['idle', 'uniform', 'hotset', 'sequential', 'write-burst'] as const;
 const CONTENTS = ['zero', 'random', 'compressible'] as const;
+const WORKLOAD_ONLY = ['content', 'rate', 'hot', 'seed'].map(
+  (name) => [name, `--${name}`, 'a workload'] as const,
+);
 const MEMORY_DEFAULT = 256 * 1024 * 1024;
 const HOT_DEFAULT = 64 * 1024 * 1024;
 
 interface CreateOptions {
-  image?: (typeof IMAGES)[number];
+  image?: string;
+  append?: string;
+  imageDir?: string;
   elf?: string;
   workload?: (typeof PATTERNS)[number];
   memory: number;
@@ -43,9 +51,11 @@ export function addGuestCreate(guest: Command, context: Context): void {
   const command = leaf(guest, 'create <name>', 'Create a guest and start it', [
     'godwit guest create web1 --image hello',
     'godwit guest create db1 --image kv --memory 64MiB --host a',
+    'godwit guest create web1 --image debian-13 --memory 256MiB',
     'godwit guest create mem1 --workload hotset --memory 1GiB --hot 64MiB --rate 50MiB/s',
   ])
-    .addOption(new Option('--image <name>', 'a program that comes with godwit').choices(IMAGES))
+    .option('--image <name>', `an image (godwit image ls), or one of ${BUILT_IN.join(', ')}`)
+    .option('--append <args>', "the kernel's command line, instead of the image's own")
     .option('--elf <file>', 'a bare-metal RISC-V program of your own')
     .addOption(new Option('--workload <pattern>', 'a synthetic guest').choices(PATTERNS))
     .addOption(sizeOption('--memory <size>', 'guest memory', MEMORY_DEFAULT))
@@ -69,9 +79,10 @@ export function addGuestCreate(guest: Command, context: Context): void {
     )
     .option('--hot <size>', 'workload hotset: size of the hot set (default: 64MiB)', parseSize)
     .option('--seed <n>', 'workload: seed of contents and order', parseCount(0, 0xffff_ffff), 1);
-  does<CreateOptions>(context, withApi(command), async ({ api, args, io, options }) => {
+  does<CreateOptions>(context, withApi(withImageDir(command)), async (call) => {
+    const { api, args, io, options } = call;
     rejectMixedKinds(command, options);
-    const created = await api.createGuest(await requestOf(args[0]!, options));
+    const created = await api.createGuest(await requestOf(args[0]!, call));
     if (options.json) io.out(jsonDocument(created));
     else {
       const memory = bytesText(created.memoryBytes);
@@ -88,16 +99,20 @@ function rejectMixedKinds(command: Command, options: CreateOptions): void {
       kinds.length === 0 ? 'nothing to run was given' : 'more than one thing to run was given';
     throw usageError(what, 'give one of --image NAME, --elf FILE, --workload PATTERN');
   }
-  const others = options.workload === undefined ? ['content', 'rate', 'hot', 'seed'] : ['stopAt'];
-  const given = others.filter((name) => command.getOptionValueSource(name) === 'cli');
-  if (given.length > 0) {
-    const flag = given[0] === 'stopAt' ? '--stop-at' : `--${given[0]}`;
-    const kind = options.workload === undefined ? 'a workload' : 'a machine';
-    throw usageError(`${flag} is for ${kind} only`, 'godwit guest create --help');
-  }
+  const isKernel = options.image !== undefined && !isBuiltIn(options.image);
+  const others: readonly (readonly [string, string, string])[] = [
+    ...(options.workload === undefined
+      ? WORKLOAD_ONLY
+      : [['stopAt', '--stop-at', 'a machine'] as const]),
+    ...(isKernel ? [] : [['append', '--append', 'an image with a kernel'] as const]),
+  ];
+  const wrong = others.find(([name]) => command.getOptionValueSource(name) === 'cli');
+  if (wrong === undefined) return;
+  throw usageError(`${wrong[1]} is for ${wrong[2]} only`, 'godwit guest create --help');
 }
 
-async function requestOf(name: string, options: CreateOptions): Promise<CreateGuestRequest> {
+async function requestOf(name: string, call: Call<CreateOptions>): Promise<CreateGuestRequest> {
+  const { options } = call;
   const common = {
     name,
     memoryBytes: options.memory,
@@ -108,13 +123,47 @@ async function requestOf(name: string, options: CreateOptions): Promise<CreateGu
   if (options.workload !== undefined) {
     return { ...common, kind: 'workload', workload: workloadOf(options.workload, options) };
   }
-  return {
+  const machine = {
     ...common,
     kind: 'machine',
     image: options.image ?? options.elf ?? '',
-    elf: Buffer.from(await programOf(options)).toString('base64'),
     ...(options.stopAt !== undefined && { stopAt: options.stopAt }),
+  } as const;
+  if (options.image !== undefined && !isBuiltIn(options.image)) {
+    return { ...machine, ...(await imageOf(call, options.image)) };
+  }
+  return { ...machine, elf: Buffer.from(await programOf(options)).toString('base64') };
+}
+
+/**
+ * An image of this machine, brought to the cluster if nobody there has it; a name that this machine does
+ * not know is left to the hosts.
+ */
+async function imageOf(
+  { api, io, options }: Call<CreateOptions>,
+  image: string,
+): Promise<{ imageDigest?: string; append?: string }> {
+  const { append } = options;
+  const store = openStore(io, options);
+  const here = (await store.list()).find(
+    ({ names, manifest }) => names.includes(image) || manifest.digest === image,
+  );
+  if (here !== undefined) {
+    const { manifest } = here;
+    const screen = progressScreen(io);
+    const onProgress = (percent: number) => screen.progress(`sending ${image}`, percent);
+    const sentTo = await ensureInCluster({ api, store, manifest, onProgress }, options.host);
+    screen.clear();
+    if (sentTo !== undefined) io.err(`image ${image} sent to ${sentTo}\n`);
+  }
+  return {
+    ...(here && { imageDigest: here.manifest.digest }),
+    ...(append !== undefined && { append }),
   };
+}
+
+function isBuiltIn(image: string): image is (typeof BUILT_IN)[number] {
+  return BUILT_IN.some((name) => name === image);
 }
 
 function workloadOf(
@@ -135,5 +184,5 @@ function workloadOf(
 async function programOf(options: CreateOptions): Promise<Uint8Array> {
   if (options.elf !== undefined) return readElf(options.elf);
   const { guestImagePath } = await import('@godwit/machine');
-  return readFile(guestImagePath(options.image!));
+  return readFile(guestImagePath(options.image as (typeof BUILT_IN)[number]));
 }

@@ -15,12 +15,15 @@ import {
   pullImage,
   type StoredImage,
 } from '@godwit/images';
+import { GodwitError, type Image } from '@godwit/protocol';
 import type { Command } from 'commander';
-import { type Context, does, group, leaf } from '../command.ts';
+import type { ApiClient } from '../api-client.ts';
+import { type Context, does, group, leaf, withApi } from '../command.ts';
 import { CommandError, EXIT } from '../errors.ts';
 import { bytesText } from '../format.ts';
+import { pushImage } from '../image-push.ts';
 import type { Io } from '../io.ts';
-import { jsonDocument, table } from '../output.ts';
+import { jsonDocument, progressScreen, table } from '../output.ts';
 
 const DIGEST_SHOWN_CHARS = 12;
 
@@ -33,6 +36,8 @@ export function addImageCommands(program: Command, context: Context): void {
   addImagePull(image, context);
   addImageImport(image, context);
   addImageLists(image, context);
+  addImagePush(image, context);
+  addImageRemove(image, context);
 }
 
 /** For commands that use the images of this machine. */
@@ -83,7 +88,7 @@ function addImagePull(image: Command, context: Context): void {
         keyring: options.keyring,
         signal: stop.signal,
         note: screen.note,
-        onProgress: screen.progress,
+        onProgress: (what, percent) => screen.progress(`fetching ${what}`, percent),
       });
       screen.clear();
       if (options.json) io.out(jsonDocument(manifest));
@@ -124,11 +129,21 @@ function addImageImport(image: Command, context: Context): void {
 }
 
 function addImageLists(image: Command, context: Context): void {
-  const ls = leaf(image, 'ls', 'List the images of this machine', [
+  const ls = leaf(image, 'ls', 'List the images of this machine, or of the hosts', [
     'godwit image ls',
     'godwit image ls --json | jq -r .[].digest',
-  ]).option('--json', 'print the images as JSON');
-  does<StoreOptions>(context, withImageDir(ls.alias('list')), async ({ io, options }) => {
+    'godwit image ls --cluster',
+  ]).option('--cluster', 'what the hosts of the cluster hold, instead of this machine');
+  interface ListOptions extends StoreOptions {
+    cluster?: boolean;
+  }
+  does<ListOptions>(context, withApi(withImageDir(ls.alias('list'))), async (call) => {
+    const { io, options } = call;
+    if (options.cluster) {
+      const images = await call.api.images();
+      io.out(options.json ? jsonDocument(images) : clusterTable(images));
+      return;
+    }
     const images = await openStore(io, options).list();
     io.out(options.json ? jsonDocument(images.map(jsonOf)) : imageTable(images));
   });
@@ -140,18 +155,66 @@ function addImageLists(image: Command, context: Context): void {
     const found = await openStore(io, options).find(args[0]!);
     io.out(options.json ? jsonDocument(jsonOf(found)) : imageText(found));
   });
+}
 
+function addImagePush(image: Command, context: Context): void {
+  const push = leaf(image, 'push <image>', 'Send an image of this machine to a host', [
+    'godwit image push debian-13 --host b',
+  ])
+    .description(
+      'Send an image of this machine to a host. Not needed before guest create, which does it by itself;\n' +
+        'hosts fetch from each other what they lack.',
+    )
+    .requiredOption('--host <host>', 'where to send it');
+  interface Options extends StoreOptions {
+    host: string;
+  }
+  does<Options>(context, withApi(withImageDir(push)), async ({ api, io, args, options }) => {
+    const store = openStore(io, options);
+    const { manifest } = await store.find(args[0]!);
+    const host = await api.host(options.host);
+    const screen = progressScreen(io);
+    const onProgress = (percent: number) => screen.progress(`sending ${args[0]}`, percent);
+    const isNew = await pushImage({ api, store, manifest, onProgress }, host);
+    screen.clear();
+    const { digest } = manifest;
+    if (options.json) io.out(jsonDocument({ digest, host: host.name, sent: isNew }));
+    else io.out(`${args[0]} ${isNew ? 'sent to' : 'was on'} ${host.name}\n`);
+  });
+}
+
+function addImageRemove(image: Command, context: Context): void {
   const rm = leaf(image, 'rm <image>', 'Remove an image from this machine', [
     'godwit image rm debian-13',
     'godwit image rm 202643af6fc5',
-  ]).option('--json', 'print what was removed as JSON');
-  does<StoreOptions>(context, withImageDir(rm.alias('remove')), async ({ io, args, options }) => {
+  ]).option('--force', 'although guests use it: they will not find it when they reboot');
+  interface Options extends StoreOptions {
+    force?: boolean;
+  }
+  does<Options>(context, withApi(withImageDir(rm.alias('remove'))), async (call) => {
+    const { io, args, options } = call;
     const store = openStore(io, options);
     const { manifest } = await store.find(args[0]!);
+    if (!options.force) await notInUse(call.api, manifest.digest, args[0]!, io);
     const bytes = await store.remove(manifest.digest);
     if (options.json) io.out(jsonDocument({ digest: manifest.digest, bytes }));
     else io.out(`${args[0]} removed, ${bytesText(bytes)} free again\n`);
   });
+}
+
+/** @throws GodwitError `image.in_use`. A cluster that is not there uses nothing. */
+async function notInUse(api: ApiClient, digest: string, image: string, io: Io): Promise<void> {
+  try {
+    const users = (await api.guests()).filter(
+      ({ imageDigest, state }) => imageDigest === digest && state !== 'ended',
+    );
+    if (users.length === 0) return;
+    const guests = users.map(({ name }) => `guest ${name}`).join(', ');
+    throw new GodwitError('image.in_use', { image, guests });
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'coordinator.unreachable') throw error;
+    io.err('no coordinator was there to ask whether guests use it\n');
+  }
 }
 
 /** A manifest with the names that stand for it now. */
@@ -171,6 +234,17 @@ function imageTable(images: readonly StoredImage[]): string {
       short(manifest.digest),
       sizeText(manifest),
       (manifest.source.kernel ?? '-').replace(/ sha256:.*$/, ''),
+    ]),
+  );
+}
+
+function clusterTable(images: readonly Image[]): string {
+  return table(
+    ['IMAGE', 'DIGEST', 'HOSTS'],
+    images.map(({ names, digest, hosts }) => [
+      names.join(',') || '-',
+      short(digest),
+      hosts.join(','),
     ]),
   );
 }
@@ -196,27 +270,6 @@ function sizeText({ kernel, initrd }: Manifest): string {
 
 function short(digest: string): string {
   return digest.slice(0, DIGEST_SHOWN_CHARS);
-}
-
-/** Whole lines for what was done; one line that is written over while it is done, on a terminal. */
-function progressScreen(io: Io) {
-  let isDirty = false;
-  const clear = () => {
-    if (isDirty) io.err('\r\x1b[K');
-    isDirty = false;
-  };
-  return {
-    clear,
-    note(text: string) {
-      clear();
-      io.err(`${text}\n`);
-    },
-    progress(what: string, percent: number) {
-      if (!io.errIsTty) return;
-      io.err(`\r\x1b[K${`fetching ${what}: ${Math.floor(percent)} %`.slice(0, io.columns() - 1)}`);
-      isDirty = true;
-    },
-  };
 }
 
 function interrupted(name: string): CommandError {

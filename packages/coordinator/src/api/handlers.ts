@@ -86,6 +86,8 @@ export function makeHandlers(parts: ApiParts): Handlers {
       commands.setRate(params.guest, body.rateMiBps ?? undefined),
     console: async ({ params }) => commands.consoleAddress(params.guest),
 
+    images: async () => parts.images.list(),
+
     migrations: async ({ query }) =>
       migrations.list({
         guest: query.guest,

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import {
   CHANNELS_DEFAULT,
   CHANNELS_MAX,
+  COMMAND_LINE_CHARS_MAX,
   DOWNTIME_TARGET_MS_DEFAULT,
   GUEST_HARTS_MAX,
   MOVES_PER_CLUSTER_MAX,
@@ -28,7 +29,15 @@ export const createGuestRequest = z.strictObject({
   clock: z.enum(['host', 'instructions']).default('host'),
   /** Absent: the connected host with the most free memory. */
   host: name.optional(),
+  /** Where the program came from, for people; without a program: name or digest of an image. */
   image: z.string().max(256).optional(),
+  /** The image itself, when the caller knows it better than by name. */
+  imageDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'a sha256 in hex')
+    .optional(),
+  /** The kernel's command line instead of the image's own. */
+  append: z.string().max(COMMAND_LINE_CHARS_MAX).optional(),
   /** Machine: the program, base64. */
   elf: z.base64().optional(),
   stopAt: z.int().positive().optional(),

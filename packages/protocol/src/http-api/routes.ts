@@ -16,7 +16,7 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** With `:name` for what the caller fills in. */
   readonly path: string;
-  readonly tag: 'cluster' | 'hosts' | 'guests' | 'migrations' | 'watching';
+  readonly tag: 'cluster' | 'hosts' | 'guests' | 'images' | 'migrations' | 'watching';
   /** One sentence for the document. */
   readonly what: string;
   readonly query?: z.ZodType;
@@ -206,6 +206,14 @@ export const ROUTES = {
     tag: 'guests',
     what: 'Where its console is.',
     answer: view.consoleAddress,
+  },
+
+  images: {
+    method: 'GET',
+    path: '/v1/images',
+    tag: 'images',
+    what: 'What machine guests can boot from, and which hosts hold it.',
+    answer: view.image.array(),
   },
 
   migrations: {

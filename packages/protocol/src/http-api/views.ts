@@ -87,6 +87,7 @@ const guestFields = {
   harts: count,
   clock: z.enum(['host', 'instructions']),
   image: text.exactOptional(),
+  imageDigest: text.exactOptional().describe('The image it boots from.'),
   dirtyBytesPerS: z.number(),
   workingSetBytes: bytes,
   instructions: count,
@@ -155,6 +156,13 @@ export const checkpointResult = z.strictObject({
   epoch: count,
 });
 export type CheckpointResult = z.infer<typeof checkpointResult>;
+
+export const image = z.strictObject({
+  digest: text.describe('sha256 of what boots: kernel, initrd, command line.'),
+  names: z.array(text).describe('What hosts call it.'),
+  hosts: z.array(text).describe('Connected hosts that hold it.'),
+});
+export type Image = z.infer<typeof image>;
 
 export const lostGuests = z.strictObject({ lost: z.array(text) });
 export const nothing = z.strictObject({});
