@@ -2,10 +2,13 @@
  * npm run bench -- latency: downtime of idle pre-copy and post-copy, and the time of a post-copy
  * fault beside a bare TCP ping-pong of the same sizes between two Node processes in the same run.
  *
- *   npm run bench -- latency [--json --moves 15]
+ *   npm run bench -- latency [--json --moves 15 --warm-up 10]
  *
- * The fault's clock starts when the hart parks and ends when the landing thread has made its page
- * present; the ping-pong sends a READ's bytes and gets a page back.
+ * Moves of the warm-up are not counted: V8 compiles what runs often while it runs, and the first handovers
+ * of a fresh agent take several times as long as all later ones. The first is printed beside the medians.
+ *
+ * A fault's time is from its READ to the page being present; the ping-pong sends a READ's bytes and gets
+ * a page's back. What a hart has waited for at most, its own wake-up included, is a move's longest stall.
  */
 import { fork } from 'node:child_process';
 import { connect, createServer } from 'node:net';
@@ -25,6 +28,7 @@ export async function latency(args: string[]): Promise<void> {
     options: {
       json: { type: 'boolean', default: false },
       moves: { type: 'string', default: '15' },
+      'warm-up': { type: 'string', default: '10' },
     },
   });
   const moves = Number(values.moves);
@@ -46,46 +50,67 @@ export async function latency(args: string[]): Promise<void> {
       host: 'a',
       workload: busy,
     });
-    const result = {
-      precopy: [] as number[],
-      postcopy: [] as number[],
-      faultP50: [] as number[],
-      faultP99: [] as number[],
-      pingP50: [] as number[],
-      pingP99: [] as number[],
-    };
-    for (let move = 0; move < moves; move++) {
-      result.precopy.push((await once(cluster, 'idle', 'precopy')).downtimeMs);
-      result.postcopy.push((await once(cluster, 'idle', 'postcopy')).downtimeMs);
-      const faulted = await once(cluster, 'busy', 'postcopy');
-      if (faulted.faults > 0) {
-        result.faultP50.push(faulted.faultP50Us);
-        result.faultP99.push(faulted.faultP99Us);
-      }
-      const pings = await pingPong();
-      result.pingP50.push(percentile(pings, 0.5));
-      result.pingP99.push(percentile(pings, 0.99));
-    }
-    const medians = Object.fromEntries(
-      Object.entries(result).map(([name, list]) => [name, median(list)]),
-    ) as Record<keyof typeof result, number>;
-    if (values.json) console.log(JSON.stringify(medians));
-    else print(medians, moves);
+    const first = await turn(cluster);
+    for (let move = 1; move < Number(values['warm-up']); move++) await turn(cluster);
+    const turns: Turn[] = [];
+    while (turns.length < moves) turns.push(await turn(cluster));
+    const result = { ...medians(turns), first };
+    if (values.json) console.log(JSON.stringify(result));
+    else print(result, moves);
   } finally {
     await cluster.close();
   }
 }
 
-function print(of: Record<string, number>, moves: number): void {
-  const f = (name: string, digits = 0) => (of[name] as number).toFixed(digits);
-  console.log(`medians of ${moves} moves`);
-  console.log(`idle pre-copy downtime    ${f('precopy', 2)} ms`);
-  console.log(`idle post-copy downtime   ${f('postcopy', 2)} ms`);
-  console.log(`post-copy fault           p50 ${f('faultP50')} us  p99 ${f('faultP99')} us`);
-  console.log(`bare TCP ping-pong        p50 ${f('pingP50')} us  p99 ${f('pingP99')} us`);
-  console.log(
-    `fault against ping-pong   ${((of.faultP50 as number) / (of.pingP50 as number)).toFixed(2)} x`,
-  );
+/** Milliseconds of downtime, microseconds of faults and of the ping-pong. */
+interface Turn {
+  precopy: number;
+  postcopy: number;
+  faultP50: number;
+  faultP99: number;
+  pingP50: number;
+  pingP99: number;
+}
+
+/** One move of each kind, and the ping-pong. */
+async function turn(cluster: Cluster): Promise<Turn> {
+  const { downtimeMs: precopy } = await once(cluster, 'idle', 'precopy');
+  const { downtimeMs: postcopy } = await once(cluster, 'idle', 'postcopy');
+  const { faultP50Us, faultP99Us, faults } = await once(cluster, 'busy', 'postcopy');
+  if (faults === 0) throw new Error('the busy guest met no missing page');
+  const pings = await pingPong();
+  return {
+    precopy,
+    postcopy,
+    faultP50: faultP50Us,
+    faultP99: faultP99Us,
+    pingP50: percentile(pings, 0.5),
+    pingP99: percentile(pings, 0.99),
+  };
+}
+
+function medians(turns: readonly Turn[]): Turn {
+  const of = (name: keyof Turn) => median(turns.map((turn) => turn[name]));
+  return {
+    precopy: of('precopy'),
+    postcopy: of('postcopy'),
+    faultP50: of('faultP50'),
+    faultP99: of('faultP99'),
+    pingP50: of('pingP50'),
+    pingP99: of('pingP99'),
+  };
+}
+
+function print(of: Turn & { first: Turn }, moves: number): void {
+  const { first } = of;
+  const ms = (value: number) => `${value.toFixed(2)} ms`;
+  const us = (value: number) => `${value.toFixed(0)} us`;
+  console.log(`medians of ${moves} moves (the first move of fresh agents in brackets)`);
+  console.log(`idle pre-copy downtime    ${ms(of.precopy)} (${ms(first.precopy)})`);
+  console.log(`idle post-copy downtime   ${ms(of.postcopy)} (${ms(first.postcopy)})`);
+  console.log(`post-copy fault           p50 ${us(of.faultP50)}  p99 ${us(of.faultP99)}`);
+  console.log(`bare TCP ping-pong        p50 ${us(of.pingP50)}  p99 ${us(of.pingP99)}`);
+  console.log(`fault against ping-pong   ${(of.faultP50 / of.pingP50).toFixed(2)} x`);
 }
 
 async function once(cluster: Cluster, guest: string, mode: Mode) {
