@@ -1,62 +1,169 @@
 /**
  * The interpreter: executes a slice of instructions.
  *
- * hart -> [execute: fetch, decode, do] -> hart
+ * hart -> [execute: one decoded entry after the other] -> hart
  *
- * One switch over opcode and funct3 together (one indirect jump an instruction: two of them, opcode and
- * then funct3, are a fifth slower). The loop's own state is in locals: pc, the count left, the page
- * fetched from. The registers are in the hart's block, so that a stop at any instruction finds them in
- * place. x0 is cleared before each instruction, which is cheaper than to look at every rd.
+ * One switch over the operations of decoded entries (operations.ts); what an entry holds is in code.ts,
+ * how it comes about in predecode.ts. The loop's own state is in locals: the entry, its page's slot and
+ * virtual address, the count left. The registers are in the hart's block, so that a stop at any
+ * instruction finds them in place.
  *
- * What an instruction met is in `met`: almost always DONE, a constant the compiler sees through, else
- * core.outcome. One that trapped or is to be executed again has changed nothing, and pc stays on it.
+ * An instruction that met anything but DONE leaves the loop through leave(). One that trapped or is to be
+ * executed again has changed nothing, and pc stays on it.
  */
+import { div, divu, divuw, divw, mulh, mulhsu, mulhu, rem, remu, remuw, remw } from './alu';
 import { executeAtomic } from './atomics';
-import { core, DONE, DONE_JUMPED, DONE_LOOK_UP, field, raise, TRAPPED } from './core';
-import {
-  ADD, ADDI, ADDIW, ADDW, AND, ANDI, BEQ, BGE, BGEU, BLT, BLTU, BNE, F1, F2, F3, F4, F5, F6, F7, FENCE,
-  FENCE_I, funct7, immB, immI, immJ, immS, immU, JALR, keyOf, LB, LBU, LD, LH, LHU, LW, LWU,
-  OP_32, OP_AMO, OP_AUIPC, OP_FP, OP_JAL, OP_LOAD_FP, OP_LUI, OP_MADD, OP_MSUB, OP_NMADD, OP_NMSUB,
-  OP_STORE_FP, OP_SYSTEM, OR, ORI, rdAt, rs1At, rs2At, SB, SD, SH, SLL, SLLI,
-  SLLIW, SLT, SLTI, SLTIU, SLTU, SRL, SRLI_SRAI, SRLIW_SRAIW, SW, XOR, XORI,
-} from './decode';
+import { COPY, crossingEntry, crossingSlot, dropCode, prepareCrossing } from './code';
+import { core, DONE, DONE_JUMPED, DONE_SWITCHED, raise, RETRY, setField, TRAPPED } from './core';
+import { immI, immS, rs1At } from './decode';
 import { executeFloat, loadFloat, NOT_FLOAT, storeFloat } from './float-instructions';
-import { register, register32, setX, shiftImmediate, shiftImmediate32, word, x } from './integer';
-import { EXPANSIONS, HART_PC, HART_X } from './machine-map.ts';
+import { HART_PC, HART_X } from './machine-map.ts';
 import { PAGE_SIZE } from './memory-map.ts';
-import { PAGE_MASK } from './mmu';
-import { fetchHigh, loadT, placeToFetch, storeT } from './ram';
+import { codeAt, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
+import {
+  DO_ADD, DO_ADDI, DO_ADDIW, DO_ADDW, DO_AMO, DO_AND, DO_ANDI, DO_AUIPC, DO_BEQ, DO_BEQ_FAR, DO_BGE,
+  DO_BGE_FAR, DO_BGEU, DO_BGEU_FAR, DO_BLT, DO_BLT_FAR, DO_BLTU, DO_BLTU_FAR, DO_BNE, DO_BNE_FAR,
+  DO_CROSSING, DO_DIV, DO_DIVU, DO_DIVUW, DO_DIVW, DO_FENCE, DO_FENCE_I, DO_FLOAT, DO_ILLEGAL, DO_JAL,
+  DO_JAL_FAR, DO_JALR, DO_LB, DO_LBU, DO_LD, DO_LH, DO_LHU, DO_LI, DO_LOAD_FP, DO_LUI, DO_LW, DO_LWU,
+  DO_MUL, DO_MULH, DO_MULHSU, DO_MULHU, DO_MULW, DO_MV, DO_NOP, DO_OR, DO_ORI, DO_PAGE_END, DO_REM,
+  DO_REMU, DO_REMUW, DO_REMW, DO_SB, DO_SD, DO_SH, DO_SLL, DO_SLLI, DO_SLLIW, DO_SLLW, DO_SLT, DO_SLTI,
+  DO_SLTIU, DO_SLTU, DO_SRA, DO_SRAI, DO_SRAIW, DO_SRAW, DO_SRL, DO_SRLI, DO_SRLIW, DO_SRLW, DO_STORE_FP,
+  DO_SUB, DO_SUBW, DO_SW, DO_SYSTEM, DO_UNDECODED, DO_XOR, DO_XORI,
+} from './operations';
+import { decodeCrossing, decodeEntry, fetchedAt, wordAt } from './predecode';
+import { fetchHigh, loadSlow, placeToFetch, storeSlow } from './ram';
 import { executeSystem } from './system';
 import { ILLEGAL_INSTRUCTION } from './trap';
 
-/** No instruction lies in it: odd. */
-const NO_PAGE: u64 = 1;
+// Operands of an entry by name, in the words of the manual's listings.
+@inline function at1(h: usize, e: usize): usize { return h + (<usize>load<u8>(e, 1) << 3); }
+@inline function rs1(h: usize, e: usize): u64 { return load<u64>(h + (<usize>load<u8>(e, 2) << 3), HART_X); }
+@inline function rs2(h: usize, e: usize): u64 { return load<u64>(h + (<usize>load<u8>(e, 3) << 3), HART_X); }
+@inline function imm32(e: usize): i32 { return load<i32>(e, 4) >> 8; }
+@inline function imm(e: usize): u64 { return <u64><i64>imm32(e); }
+@inline function step(e: usize): usize { return load<u8>(e, 4); }
+@inline function rd(h: usize, e: usize, value: u64): void { store<u64>(at1(h, e), value, HART_X); }
+/** A 32-bit result, sign-extended as the W instructions want it. */
+@inline function rdw(h: usize, e: usize, value: i32): void { rd(h, e, <u64><i64>value); }
 
-/** mtval of an illegal instruction is the instruction as it was fetched: 16 bits for a short one. */
-function illegal(pc: u64): i32 {
-  const place = placeToFetch(pc);
-  const low = <u32>load<u16>(place);
-  const high = (low & 3) == 3 ? fetchHigh(pc + 2) : 0;
-  raise(ILLEGAL_INSTRUCTION, <u64>(high << 16 | low));
-  return TRAPPED;
+/** A load that a read entry answers. False: it takes the slow way. */
+@inline function loads<T>(h: usize, reads: usize, e: usize): bool {
+  const place = lookUp<T>(reads, rs1(h, e) + imm(e));
+  if (place == NO_PLACE) return false;
+  rd(h, e, <u64>load<T>(place));
+  return true;
 }
 
-// Operands by name, in the words of the manual's listings.
-@inline function rs1(hart: usize, instruction: u32): u64 { return x(hart, rs1At(instruction)); }
-@inline function rs2(hart: usize, instruction: u32): u64 { return x(hart, rs2At(instruction)); }
-@inline function rd(hart: usize, instruction: u32, value: u64): void { setX(hart, rdAt(instruction), value); }
-
-@inline function opLoad<T>(hart: usize, reads: usize, instruction: u32, left: u32): i32 {
-  return loadT<T>(reads, rs1(hart, instruction) + immI(instruction), hart + rdAt(instruction), left);
+/** The same for a store and a write entry. */
+@inline function stores<T>(h: usize, writes: usize, e: usize): bool {
+  const place = lookUp<T>(writes, rs1(h, e) + imm(e));
+  if (place == NO_PLACE) return false;
+  store<T>(place, <T>rs2(h, e));
+  return true;
 }
 
-@inline function opStore<T>(hart: usize, writes: usize, instruction: u32, left: u32): i32 {
-  return storeT<T>(writes, rs1(hart, instruction) + immS(instruction), rs2(hart, instruction), left);
+/** Virtual address of an entry, in the page that the slot was entered for. */
+@inline function pcOf(page: u64, slot: usize, e: usize): u64 { return page + <u64>((e - slot) >> 2); }
+
+/** Entry of an address in its page's slot. */
+@inline function entryAt(slot: usize, pc: u64): usize {
+  return slot + ((<usize>pc & <usize>(PAGE_SIZE - 1)) << 2);
 }
 
-/** With funct7 it is another instruction of the same opcode and funct3. */
-@inline function other(hart: usize, instruction: u32, pc: u64): i32 {
-  return register(hart, instruction) ? DONE : illegal(pc);
+/** x0 is 0 again after an instruction that may have written to it as to any register. */
+@inline function zero(h: usize): void { store<u64>(h, 0, HART_X); }
+
+/** Whether a branch out of the page is taken. */
+function isTaken(h: usize, e: usize): bool {
+  const a = rs1(h, e);
+  const b = rs2(h, e);
+  switch (<i32>load<u8>(e)) {
+    case DO_BEQ_FAR: return a == b;
+    case DO_BNE_FAR: return a != b;
+    case DO_BLT_FAR: return <i64>a < <i64>b;
+    case DO_BGE_FAR: return <i64>a >= <i64>b;
+    case DO_BLTU_FAR: return a < b;
+  }
+  return a >= b;
+}
+
+/** Ends execute() after the instruction of an entry: pc, and how many were retired. */
+function leave(page: u64, slot: usize, e: usize, done: u32): u32 {
+  const stays = core.outcome == TRAPPED || core.outcome == RETRY;
+  zero(core.block);
+  if (core.outcome != DONE_JUMPED) setField(HART_PC, pcOf(page, slot, stays ? e : e + step(e)));
+  core.slice = 0;
+  core.left = 0;
+  return stays ? done : done + 1;
+}
+
+/** Ends it before an instruction at an address; its code is looked up when the hart goes on. */
+function leaveTo(pc: u64, done: u32): u32 {
+  core.outcome = DONE_JUMPED;
+  setField(HART_PC, pc);
+  core.slice = 0;
+  core.left = 0;
+  return done;
+}
+
+/** An illegal instruction's value is the instruction as it was fetched: 16 bits for a short one. */
+function illegal(slot: usize, e: usize): void {
+  raise(ILLEGAL_INSTRUCTION, <u64>fetchedAt(slot, e));
+}
+
+/** Loads and stores of floating-point registers. */
+function accessFloat(e: usize, i: u32, left: u32): i32 {
+  const base = load<u64>(core.block + rs1At(i), HART_X);
+  return load<u8>(e) == DO_LOAD_FP
+    ? loadFloat(core.reads, i, base + immI(i), left)
+    : storeFloat(core.writes, i, base + immS(i), left);
+}
+
+/** What takes more than a line: TLB misses, and what is executed from its word. The outcome says what it met. */
+function slow(page: u64, slot: usize, e: usize, left: u32): i32 {
+  const h = core.block;
+  const address = rs1(h, e) + imm(e);
+  core.left = left;
+  switch (<i32>load<u8>(e)) {
+    case DO_LB: loadSlow<i8>(address, at1(h, e)); break;
+    case DO_LH: loadSlow<i16>(address, at1(h, e)); break;
+    case DO_LW: loadSlow<i32>(address, at1(h, e)); break;
+    case DO_LD: loadSlow<i64>(address, at1(h, e)); break;
+    case DO_LBU: loadSlow<u8>(address, at1(h, e)); break;
+    case DO_LHU: loadSlow<u16>(address, at1(h, e)); break;
+    case DO_LWU: loadSlow<u32>(address, at1(h, e)); break;
+    case DO_SB: storeSlow<u8>(address, rs2(h, e)); break;
+    case DO_SH: storeSlow<u16>(address, rs2(h, e)); break;
+    case DO_SW: storeSlow<u32>(address, rs2(h, e)); break;
+    case DO_SD: storeSlow<u64>(address, rs2(h, e)); break;
+    case DO_LOAD_FP: case DO_STORE_FP:
+      if (accessFloat(e, wordAt(slot, e), left) == NOT_FLOAT) illegal(slot, e);
+      break;
+    case DO_AMO: executeAtomic(wordAt(slot, e), left); break;
+    case DO_SYSTEM: executeSystem(wordAt(slot, e), pcOf(page, slot, e)); break;
+    case DO_FLOAT: if (!executeFloat(wordAt(slot, e))) illegal(slot, e); break;
+    case DO_FENCE_I:
+      dropCode();
+      core.outcome = DONE_SWITCHED;
+      break;
+    default: illegal(slot, e);
+  }
+  zero(h);
+  return core.outcome;
+}
+
+/** Decodes an entry; one across two pages into the crossing slot, if its second page can be fetched. */
+function decode(page: u64, slot: usize, e: usize, left: u32): void {
+  if (load<u8>(e) == DO_UNDECODED) {
+    decodeEntry(slot, e);
+    return;
+  }
+  const low = <u32>load<u16>(slot + COPY + <usize>PAGE_SIZE - 2);
+  core.left = left;
+  const high = fetchHigh(page + PAGE_SIZE);
+  if (core.outcome) return;
+  prepareCrossing(high << 16 | low);
+  decodeCrossing(crossingEntry(), high << 16 | low);
 }
 
 /**
@@ -67,161 +174,165 @@ export function execute(count: u32): u32 {
   const h = core.block;
   const reads = core.reads;
   const writes = core.writes;
-  // From a peer's state it could be odd, and an odd one would fetch past the end of its page.
-  let pc = load<u64>(h, HART_PC) & ~1;
+  const fetches = core.fetches;
   let left = count;
-  let page = NO_PAGE;
-  let addend: usize = 0;
   core.slice = count;
+  core.left = count;
   core.outcome = DONE;
 
+  // From a peer's state pc could be odd, and an odd one would fetch past the end of its page.
+  const pc = load<u64>(h, HART_PC) & ~1;
+  let slot = placeToFetch(pc);
+  if (slot == NO_PLACE) return 0;
+  let page = pc & PAGE_MASK;
+  let e = entryAt(slot, pc);
+
   while (left) {
-    setX(h, 0, 0);
-    if ((pc & PAGE_MASK) != page) {
-      const place = placeToFetch(pc);
-      if (core.outcome) break;
-      page = pc & PAGE_MASK;
-      addend = place - <usize>pc;
-    }
-    const at = <usize>pc + addend;
-    let i = <u32>load<u16>(at);
-    let next = pc + 2;
-    if ((i & 3) != 3) {
-      i = load<u32>(EXPANSIONS + (i << 2));
-    } else {
-      next = pc + 4;
-      if ((<u32>pc & (PAGE_SIZE - 1)) != PAGE_SIZE - 2) {
-        i |= <u32>load<u16>(at, 2) << 16;
-      } else {
-        i |= fetchHigh(pc + 2) << 16;
-        if (core.outcome) break;
+    switch (<i32>load<u8>(e)) {
+      case DO_UNDECODED: decode(page, slot, e, left); continue;
+
+      case DO_LB:
+        if (!loads<i8>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LH:
+        if (!loads<i16>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LW:
+        if (!loads<i32>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LD:
+        if (!loads<i64>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LBU:
+        if (!loads<u8>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LHU:
+        if (!loads<u16>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_LWU:
+        if (!loads<u32>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+
+      case DO_SB:
+        if (!stores<u8>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_SH:
+        if (!stores<u16>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_SW:
+        if (!stores<u32>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_SD:
+        if (!stores<u64>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+
+      case DO_NOP: break;
+      case DO_LI: rd(h, e, imm(e)); break;
+      case DO_MV: rd(h, e, rs1(h, e)); break;
+      case DO_ADDI: rd(h, e, rs1(h, e) + imm(e)); break;
+      case DO_SLTI: rd(h, e, <u64>(<i64>rs1(h, e) < <i64>imm(e))); break;
+      case DO_SLTIU: rd(h, e, <u64>(rs1(h, e) < imm(e))); break;
+      case DO_XORI: rd(h, e, rs1(h, e) ^ imm(e)); break;
+      case DO_ORI: rd(h, e, rs1(h, e) | imm(e)); break;
+      case DO_ANDI: rd(h, e, rs1(h, e) & imm(e)); break;
+      case DO_SLLI: rd(h, e, rs1(h, e) << imm(e)); break;
+      case DO_SRLI: rd(h, e, rs1(h, e) >> imm(e)); break;
+      case DO_SRAI: rd(h, e, <u64>(<i64>rs1(h, e) >> <i64>imm(e))); break;
+      case DO_ADDIW: rdw(h, e, <i32>rs1(h, e) + imm32(e)); break;
+      case DO_SLLIW: rdw(h, e, <i32>rs1(h, e) << imm32(e)); break;
+      case DO_SRLIW: rdw(h, e, <i32>(<u32>rs1(h, e) >> <u32>imm32(e))); break;
+      case DO_SRAIW: rdw(h, e, <i32>rs1(h, e) >> imm32(e)); break;
+      case DO_LUI: rd(h, e, imm(e) << 12); break;
+      case DO_AUIPC: rd(h, e, pcOf(page, slot, e) + (imm(e) << 12)); break;
+
+      case DO_ADD: rd(h, e, rs1(h, e) + rs2(h, e)); break;
+      case DO_SUB: rd(h, e, rs1(h, e) - rs2(h, e)); break;
+      case DO_SLL: rd(h, e, rs1(h, e) << (rs2(h, e) & 63)); break;
+      case DO_SLT: rd(h, e, <u64>(<i64>rs1(h, e) < <i64>rs2(h, e))); break;
+      case DO_SLTU: rd(h, e, <u64>(rs1(h, e) < rs2(h, e))); break;
+      case DO_XOR: rd(h, e, rs1(h, e) ^ rs2(h, e)); break;
+      case DO_SRL: rd(h, e, rs1(h, e) >> (rs2(h, e) & 63)); break;
+      case DO_SRA: rd(h, e, <u64>(<i64>rs1(h, e) >> (rs2(h, e) & 63))); break;
+      case DO_OR: rd(h, e, rs1(h, e) | rs2(h, e)); break;
+      case DO_AND: rd(h, e, rs1(h, e) & rs2(h, e)); break;
+      case DO_ADDW: rdw(h, e, <i32>rs1(h, e) + <i32>rs2(h, e)); break;
+      case DO_SUBW: rdw(h, e, <i32>rs1(h, e) - <i32>rs2(h, e)); break;
+      case DO_SLLW: rdw(h, e, <i32>rs1(h, e) << (<i32>rs2(h, e) & 31)); break;
+      case DO_SRLW: rdw(h, e, <i32>(<u32>rs1(h, e) >> (<u32>rs2(h, e) & 31))); break;
+      case DO_SRAW: rdw(h, e, <i32>rs1(h, e) >> (<i32>rs2(h, e) & 31)); break;
+
+      case DO_MUL: rd(h, e, rs1(h, e) * rs2(h, e)); break;
+      case DO_MULH: rd(h, e, mulh(rs1(h, e), rs2(h, e))); break;
+      case DO_MULHSU: rd(h, e, mulhsu(rs1(h, e), rs2(h, e))); break;
+      case DO_MULHU: rd(h, e, mulhu(rs1(h, e), rs2(h, e))); break;
+      case DO_DIV: rd(h, e, div(rs1(h, e), rs2(h, e))); break;
+      case DO_DIVU: rd(h, e, divu(rs1(h, e), rs2(h, e))); break;
+      case DO_REM: rd(h, e, rem(rs1(h, e), rs2(h, e))); break;
+      case DO_REMU: rd(h, e, remu(rs1(h, e), rs2(h, e))); break;
+      case DO_MULW: rdw(h, e, <i32>rs1(h, e) * <i32>rs2(h, e)); break;
+      case DO_DIVW: rdw(h, e, divw(<i32>rs1(h, e), <i32>rs2(h, e))); break;
+      case DO_DIVUW: rdw(h, e, <i32>divuw(<u32>rs1(h, e), <u32>rs2(h, e))); break;
+      case DO_REMW: rdw(h, e, remw(<i32>rs1(h, e), <i32>rs2(h, e))); break;
+      case DO_REMUW: rdw(h, e, <i32>remuw(<u32>rs1(h, e), <u32>rs2(h, e))); break;
+
+      case DO_BEQ: if (rs1(h, e) == rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_BNE: if (rs1(h, e) != rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_BLT: if (<i64>rs1(h, e) < <i64>rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_BGE: if (<i64>rs1(h, e) >= <i64>rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_BLTU: if (rs1(h, e) < rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_BGEU: if (rs1(h, e) >= rs2(h, e)) { e += imm32(e); left--; continue; } break;
+      case DO_JAL: rd(h, e, pcOf(page, slot, e + step(e))); e += imm32(e); left--; continue;
+
+      case DO_BEQ_FAR: case DO_BNE_FAR: case DO_BLT_FAR: case DO_BGE_FAR: case DO_BLTU_FAR: case DO_BGEU_FAR:
+        if (!isTaken(h, e)) break;
+      // Falls through: its rd is nowhere.
+      case DO_JAL_FAR: {
+        const target = pcOf(page, slot, e) + imm(e);
+        rd(h, e, pcOf(page, slot, e + step(e)));
+        left--;
+        slot = codeAt(fetches, target);
+        if (slot == NO_PLACE) return leaveTo(target, count - left);
+        page = target & PAGE_MASK;
+        e = entryAt(slot, target);
+        continue;
       }
-    }
-
-    let met = DONE;
-    switch (keyOf(i)) {
-      case LB: met = opLoad<i8>(h, reads, i, left); break;
-      case LH: met = opLoad<i16>(h, reads, i, left); break;
-      case LW: met = opLoad<i32>(h, reads, i, left); break;
-      case LD: met = opLoad<i64>(h, reads, i, left); break;
-      case LBU: met = opLoad<u8>(h, reads, i, left); break;
-      case LHU: met = opLoad<u16>(h, reads, i, left); break;
-      case LWU: met = opLoad<u32>(h, reads, i, left); break;
-
-      case SB: met = opStore<u8>(h, writes, i, left); break;
-      case SH: met = opStore<u16>(h, writes, i, left); break;
-      case SW: met = opStore<u32>(h, writes, i, left); break;
-      case SD: met = opStore<u64>(h, writes, i, left); break;
-
-      case ADDI: rd(h, i, rs1(h, i) + immI(i)); break;
-      case SLTI: rd(h, i, <u64>(<i64>rs1(h, i) < <i64>immI(i))); break;
-      case SLTIU: rd(h, i, <u64>(rs1(h, i) < immI(i))); break;
-      case XORI: rd(h, i, rs1(h, i) ^ immI(i)); break;
-      case ORI: rd(h, i, rs1(h, i) | immI(i)); break;
-      case ANDI: rd(h, i, rs1(h, i) & immI(i)); break;
-      case SLLI: case SRLI_SRAI: if (!shiftImmediate(h, i)) met = illegal(pc); break;
-      case ADDIW: rd(h, i, word(<i32>(rs1(h, i) + immI(i)))); break;
-      case SLLIW: case SRLIW_SRAIW: if (!shiftImmediate32(h, i)) met = illegal(pc); break;
-
-      case ADD: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) + rs2(h, i)); break;
-      case SLL: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) << (rs2(h, i) & 63)); break;
-      case SLT:
-        if (funct7(i)) met = other(h, i, pc);
-        else rd(h, i, <u64>(<i64>rs1(h, i) < <i64>rs2(h, i)));
-        break;
-      case SLTU: if (funct7(i)) met = other(h, i, pc); else rd(h, i, <u64>(rs1(h, i) < rs2(h, i))); break;
-      case XOR: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) ^ rs2(h, i)); break;
-      case SRL: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) >> (rs2(h, i) & 63)); break;
-      case OR: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) | rs2(h, i)); break;
-      case AND: if (funct7(i)) met = other(h, i, pc); else rd(h, i, rs1(h, i) & rs2(h, i)); break;
-      case ADDW:
-        if (!funct7(i)) rd(h, i, word(<i32>rs1(h, i) + <i32>rs2(h, i)));
-        else if (!register32(h, i)) met = illegal(pc);
-        break;
-
-      case BEQ: if (rs1(h, i) == rs2(h, i)) next = pc + immB(i); break;
-      case BNE: if (rs1(h, i) != rs2(h, i)) next = pc + immB(i); break;
-      case BLT: if (<i64>rs1(h, i) < <i64>rs2(h, i)) next = pc + immB(i); break;
-      case BGE: if (<i64>rs1(h, i) >= <i64>rs2(h, i)) next = pc + immB(i); break;
-      case BLTU: if (rs1(h, i) < rs2(h, i)) next = pc + immB(i); break;
-      case BGEU: if (rs1(h, i) >= rs2(h, i)) next = pc + immB(i); break;
-
-      case JALR: {
+      case DO_JALR: {
         // The target is taken before the link is written: both may be one register.
-        const target = (rs1(h, i) + immI(i)) & ~1;
-        rd(h, i, next);
-        next = target;
-        break;
+        const target = (rs1(h, e) + imm(e)) & ~1;
+        rd(h, e, pcOf(page, slot, e + step(e)));
+        left--;
+        slot = codeAt(fetches, target);
+        if (slot == NO_PLACE) return leaveTo(target, count - left);
+        page = target & PAGE_MASK;
+        e = entryAt(slot, target);
+        continue;
       }
-      // No decoded instruction is kept, so every fetch sees every store without FENCE.I. A read-modify-
-      // write of x0's own slot is the fence: the compiler's atomic.fence does not validate.
-      case FENCE: case FENCE_I: atomic.or<u64>(h, 0, HART_X); break;
 
-      // These have immediate bits in funct3's place, or are told apart elsewhere. All eight values of each
-      // are named, since only a switch that is dense enough becomes a jump table.
-      case OP_LUI: case OP_LUI | F1: case OP_LUI | F2: case OP_LUI | F3:
-      case OP_LUI | F4: case OP_LUI | F5: case OP_LUI | F6: case OP_LUI | F7:
-        rd(h, i, immU(i));
-        break;
-      case OP_AUIPC: case OP_AUIPC | F1: case OP_AUIPC | F2: case OP_AUIPC | F3:
-      case OP_AUIPC | F4: case OP_AUIPC | F5: case OP_AUIPC | F6: case OP_AUIPC | F7:
-        rd(h, i, pc + immU(i));
-        break;
-      case OP_JAL: case OP_JAL | F1: case OP_JAL | F2: case OP_JAL | F3:
-      case OP_JAL | F4: case OP_JAL | F5: case OP_JAL | F6: case OP_JAL | F7:
-        rd(h, i, next);
-        next = pc + immJ(i);
-        break;
-      case OP_32 | F1: case OP_32 | F2: case OP_32 | F3: case OP_32 | F4:
-      case OP_32 | F5: case OP_32 | F6: case OP_32 | F7:
-        if (!register32(h, i)) met = illegal(pc);
-        break;
-      case OP_AMO: case OP_AMO | F1: case OP_AMO | F2: case OP_AMO | F3:
-      case OP_AMO | F4: case OP_AMO | F5: case OP_AMO | F6: case OP_AMO | F7:
-        executeAtomic(i, left);
-        met = core.outcome;
-        break;
-      case OP_LOAD_FP | F2: case OP_LOAD_FP | F3:
-        met = loadFloat(reads, i, rs1(h, i) + immI(i), left);
-        if (met == NOT_FLOAT) met = illegal(pc);
-        break;
-      case OP_STORE_FP | F2: case OP_STORE_FP | F3:
-        met = storeFloat(writes, i, rs1(h, i) + immS(i), left);
-        if (met == NOT_FLOAT) met = illegal(pc);
-        break;
-      case OP_MADD: case OP_MADD | F1: case OP_MADD | F2: case OP_MADD | F3:
-      case OP_MADD | F4: case OP_MADD | F5: case OP_MADD | F6: case OP_MADD | F7:
-      case OP_MSUB: case OP_MSUB | F1: case OP_MSUB | F2: case OP_MSUB | F3:
-      case OP_MSUB | F4: case OP_MSUB | F5: case OP_MSUB | F6: case OP_MSUB | F7:
-      case OP_NMSUB: case OP_NMSUB | F1: case OP_NMSUB | F2: case OP_NMSUB | F3:
-      case OP_NMSUB | F4: case OP_NMSUB | F5: case OP_NMSUB | F6: case OP_NMSUB | F7:
-      case OP_NMADD: case OP_NMADD | F1: case OP_NMADD | F2: case OP_NMADD | F3:
-      case OP_NMADD | F4: case OP_NMADD | F5: case OP_NMADD | F6: case OP_NMADD | F7:
-      case OP_FP: case OP_FP | F1: case OP_FP | F2: case OP_FP | F3:
-      case OP_FP | F4: case OP_FP | F5: case OP_FP | F6: case OP_FP | F7:
-        if (!executeFloat(i)) met = illegal(pc);
-        break;
-      case OP_SYSTEM: case OP_SYSTEM | F1: case OP_SYSTEM | F2: case OP_SYSTEM | F3:
-      case OP_SYSTEM | F4: case OP_SYSTEM | F5: case OP_SYSTEM | F6: case OP_SYSTEM | F7:
-        core.left = left;
-        executeSystem(i, pc);
-        met = core.outcome;
-        break;
-      default: met = illegal(pc);
-    }
+      case DO_PAGE_END: {
+        const target = pcOf(page, slot, e);
+        slot = codeAt(fetches, target);
+        if (slot == NO_PLACE) return leaveTo(target, count - left);
+        page = target & PAGE_MASK;
+        e = entryAt(slot, target);
+        continue;
+      }
+      case DO_CROSSING:
+        decode(page, slot, e, left);
+        if (core.outcome) return leave(page, slot, e, count - left);
+        slot = crossingSlot();
+        e = crossingEntry();
+        continue;
 
-    if (met) {
-      if (met > DONE_LOOK_UP) break;
-      left--;
-      pc = met == DONE_JUMPED ? field(HART_PC) : next;
-      break;
+      // A read-modify-write of x0's own slot is the fence: the compiler's atomic.fence does not validate.
+      case DO_FENCE: atomic.or<u64>(h, 0, HART_X); break;
+      default:
+        if (slow(page, slot, e, left)) return leave(page, slot, e, count - left);
     }
-    pc = next;
+    e += step(e);
     left--;
   }
-  setX(h, 0, 0);
-  store<u64>(h, pc, HART_PC);
+  setField(HART_PC, pcOf(page, slot, e));
   core.slice = 0;
   core.left = 0;
-  return count - left;
+  return count;
 }

@@ -1,11 +1,10 @@
 /**
  * The C extension: each 16-bit instruction as the 32-bit one it abbreviates.
  *
- * fetch -> [expand] -> execute
+ * fetch -> [expand] -> predecode
  *
  * "Each RVC instruction expands into a single 32-bit instruction" (manual, chapter "C"), so nothing
- * after the fetch knows that it was short, but for the length added to pc. All 49152 of them are
- * expanded once into a table. Reserved encodings become ILLEGAL; hints need no case of their own,
+ * after this knows that it was short, but for the length added to pc. Reserved encodings become ILLEGAL; hints need no case of their own,
  * they expand to something that changes only x0. The forms for F and D are expanded too, and are
  * as legal as what they expand to.
  */
@@ -13,7 +12,6 @@ import {
   encodeB, encodeI, encodeJ, encodeLui, encodeR, encodeS, ILLEGAL, OP_32, OP_IMM, OP_IMM_32, OP_JALR,
   OP_LOAD, OP_LOAD_FP, OP_OP, OP_STORE, OP_STORE_FP, OP_SYSTEM,
 } from './decode';
-import { EXPANSIONS, EXPANSIONS_READY } from './machine-map.ts';
 
 // Registers with a role in this extension, and the fields of the formats (table "RVC formats").
 const ZERO: u32 = 0;
@@ -147,11 +145,4 @@ export function expand(c: u32): u32 {
     case 2: return quadrant2(c);
   }
   return ILLEGAL; // bits 1..0 = 3: not a 16-bit instruction
-}
-
-/** Fills the table if no hart of this guest has done so. Two at once write the same words. */
-export function prepareExpansions(): void {
-  if (atomic.load<u32>(EXPANSIONS_READY)) return;
-  for (let c: u32 = 0; c < 65536; c++) store<u32>(EXPANSIONS + (c << 2), expand(c));
-  atomic.store<u32>(EXPANSIONS_READY, 1);
 }

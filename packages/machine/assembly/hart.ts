@@ -12,7 +12,6 @@
 import { countsInstructions, guestTicks, skipTo, thaw } from './clock';
 import { core, DONE, field, select, setField, TRAPPED } from './core';
 import { execute } from './execute';
-import { prepareExpansions } from './expand';
 import { endsWait, NEVER, nextChange, nextWake } from './interrupts';
 import {
   EXIT_BREAK, EXIT_BUDGET, EXIT_BUSY, EXIT_END, EXIT_OUTPUT, EXIT_STOP_AT, EXIT_STOPPED, EXIT_WFI,
@@ -215,7 +214,6 @@ export function run(hart: i32, maxInstructions: u64, waits: bool): i32 {
   if (<u32>hart >= atomic.load<u32>(CONTROL_HARTS)) return EXIT_BUSY;
   select(hart);
   if (!start()) return EXIT_BUSY;
-  prepareExpansions();
   thaw();
   throttleSince = 0;
   setField(HART_LAST_TRAP, 0);

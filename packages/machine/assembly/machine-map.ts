@@ -5,7 +5,7 @@
  * at a multiple of 8 (the device words that several threads change are used with atomics), so the
  * TypeScript side captures them through one BigInt64Array by name (src/machine-state.ts).
  */
-import { DECODE, DEVICES, HART_OWN } from './memory-map.ts';
+import { DEVICES, HART_OWN } from './memory-map.ts';
 
 // ------------------------------------------------------------------------------- HART fields
 // Offsets from HARTS + hart * HART_SIZE. Written by the hart's own thread, read by others only
@@ -193,15 +193,6 @@ export const QUEUE_NUM_MAX = 64;
 export const CLOCK_RUNS = 0;
 export const CLOCK_FROZEN = 1;
 export const CLOCK_THAWING = 2;
-
-// ---------------------------------------------------------------------------------- DECODE use
-
-/**
- * The 32-bit equivalent of every 16-bit instruction, indexed by it; then one word that is 1 when the
- * table is complete. One table for all harts: it is the same for each, and so may be built twice.
- */
-export const EXPANSIONS = DECODE;
-export const EXPANSIONS_READY = EXPANSIONS + 65536 * 4;
 
 // --------------------------------------------------------------------------- physical addresses
 // Those of QEMU's virt machine, so that programs made for it run here.

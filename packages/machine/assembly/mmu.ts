@@ -4,10 +4,11 @@
  * access -> TLB miss -> [translate -> gate -> mark -> entry] -> access
  *
  * Which set of entries is in use depends on the privilege (status.ts). An
- * entry is {tag: u64, addend: u32}: tag = virtual address of the page, addend = what to add to the low
+ * entry for loads or stores is {tag: u64, addend: u32}: tag = virtual address of the page, addend = what to add to the low
  * 32 bits of a virtual address to get an offset in this memory. All ones is never a page's address, so
  * it is the tag of an empty entry.
  */
+import { slotOf } from './code';
 import { core } from './core';
 import { warm, markFill } from './dirty';
 import { admit } from './gate';
@@ -42,20 +43,34 @@ export const NO_PLACE: usize = 0;
 @inline export function placeOf(physical: u64): usize { return RAM + <usize>(physical - RAM_BASE); }
 
 /** The entry for what was just translated. */
-function install(way: usize, address: u64, place: usize): void {
+function install(way: usize, address: u64, value: usize): void {
   const entry = entryOf(way, address);
   if (walked.borrowed) noteBorrowed(entry);
   if (walked.superpage) noteSuperpage(address);
   store<u64>(entry, address & PAGE_MASK);
-  store<u32>(entry, place - <usize>address, 8);
+  store<u32>(entry, value, 8);
 }
 
-/** Place of a RAM address for loads or (way core.fetches) for fetches. NO_PLACE: look at the outcome. */
-export function fill(way: usize, address: u64, physical: u64): usize {
+/** Place of a RAM address for loads. NO_PLACE: look at the outcome. */
+export function fillRead(address: u64, physical: u64): usize {
   if (!admit(pageOf(physical))) return NO_PLACE;
   const place = placeOf(physical);
-  install(way, address, place);
+  install(core.reads, address, place - <usize>address);
   return place;
+}
+
+/** The decoded code of a RAM address's page, for fetches. NO_PLACE: look at the outcome. */
+export function fillFetch(address: u64, physical: u64): usize {
+  if (!admit(pageOf(physical))) return NO_PLACE;
+  const slot = slotOf(placeOf(physical));
+  install(core.fetches, address, slot);
+  return slot;
+}
+
+/** The decoded code of an address's page if a fetch entry knows it, else NO_PLACE. */
+@inline export function codeAt(fetches: usize, address: u64): usize {
+  const entry = entryOf(fetches, address);
+  return load<u64>(entry) == (address & PAGE_MASK) ? <usize>load<u32>(entry, 8) : NO_PLACE;
 }
 
 /**
@@ -66,7 +81,7 @@ export function fillWrite(address: u64, physical: u64): usize {
   if (!admit(pageOf(physical))) return NO_PLACE;
   markFill(pageOf(physical));
   const place = placeOf(physical);
-  if (!isWatched(physical)) install(core.writes, address, place);
+  if (!isWatched(physical)) install(core.writes, address, place - <usize>address);
   return place;
 }
 

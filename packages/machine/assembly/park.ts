@@ -9,6 +9,7 @@
  * harvester to take "parked" itself for an acknowledgement, the hart could wake between its look and
  * its copy and write through an entry from before the harvest: that write would be in no snapshot.
  */
+import { dropCode } from './code';
 import { core } from './core';
 import {
   CONTROL_BELL_ACK, CONTROL_FLUSH, HART_FLUSH_SEEN, HART_HELD,
@@ -57,6 +58,7 @@ function becomeRunning(from: u32): bool {
 export function start(): bool {
   if (!becomeRunning(HART_STOPPED)) return false;
   dropEntries();
+  dropCode();
   applyStatus();
   obeyFlush();
   atomic.store<u64>(core.block + HART_STARTED_NS, now());

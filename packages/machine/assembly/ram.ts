@@ -8,11 +8,12 @@
  * hand before it changes a byte. In case of doubt an access has had no effect and says so in the outcome.
  */
 import { deviceAt, NOTHING, readDevice, writeDevice } from './bus';
+import { COPY } from './code';
 import { core, DONE, DONE_LOOK_UP, raise } from './core';
 import { afterStore } from './htif';
 import { HART_X } from './machine-map.ts';
 import { PAGE_SIZE } from './memory-map.ts';
-import { fill, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
+import { codeAt, fillFetch, fillRead, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
 import { LOAD_MISALIGNED, STORE_MISALIGNED } from './trap';
 import { accessFault, FETCH, NO_ADDRESS, READ, translate, WRITE } from './walk';
 
@@ -27,8 +28,7 @@ import { accessFault, FETCH, NO_ADDRESS, READ, translate, WRITE } from './walk';
     return DONE;
   }
   core.left = left;
-  const value = loadSlow<T>(address);
-  if (core.outcome == DONE) store<u64>(rd, value, HART_X);
+  loadSlow<T>(address, rd);
   return core.outcome;
 }
 
@@ -48,12 +48,17 @@ import { accessFault, FETCH, NO_ADDRESS, READ, translate, WRITE } from './walk';
   return (<u32>address & (PAGE_SIZE - 1)) + size > <u32>PAGE_SIZE;
 }
 
-/** 3: load on a miss. */
-function loadSlow<T>(address: u64): u64 {
+/** 3: load on a miss, into the register at `rd`. */
+export function loadSlow<T>(address: u64, rd: usize): void {
+  const value = loadMissed<T>(address);
+  if (core.outcome == DONE) store<u64>(rd, value, HART_X);
+}
+
+function loadMissed<T>(address: u64): u64 {
   if (crosses(address, sizeof<T>())) return loadCrossing<T>(address);
   const physical = translate(address, READ);
   if (!isRam(physical)) return loadDevice<T>(address, physical);
-  const place = fill(core.reads, address, physical);
+  const place = fillRead(address, physical);
   return place == NO_PLACE ? 0 : <u64>load<T>(place);
 }
 
@@ -68,7 +73,7 @@ function loadDevice<T>(address: u64, physical: u64): u64 {
 /** Place of one byte for reading, or NO_PLACE with an outcome. */
 function readPlace(address: u64): usize {
   const physical = translate(address, READ);
-  if (isRam(physical)) return fill(core.reads, address, physical);
+  if (isRam(physical)) return fillRead(address, physical);
   if (physical != NO_ADDRESS) raise(accessFault(READ), address);
   return NO_PLACE;
 }
@@ -90,7 +95,7 @@ function loadCrossing<T>(address: u64): u64 {
 }
 
 /** 5: store on a miss. */
-function storeSlow<T>(address: u64, value: u64): void {
+export function storeSlow<T>(address: u64, value: u64): void {
   if (crosses(address, sizeof<T>())) {
     storeCrossing<T>(address, value);
     return;
@@ -159,18 +164,18 @@ export function placeToModify<T>(address: u64): usize {
   return place != NO_PLACE ? place : writePlace(address);
 }
 
-/** 9: place of the instruction at pc; `fault` goes to mtval. NO_PLACE: look at the outcome. */
+/** 9: the decoded code of the page of an instruction (code.ts). NO_PLACE: look at the outcome. */
 export function placeToFetch(address: u64): usize {
-  const place = lookUp<u8>(core.fetches, address);
-  if (place != NO_PLACE) return place;
+  const slot = codeAt(core.fetches, address);
+  if (slot != NO_PLACE) return slot;
   const physical = translate(address, FETCH);
-  if (isRam(physical)) return fill(core.fetches, address, physical);
+  if (isRam(physical)) return fillFetch(address, physical);
   if (physical != NO_ADDRESS) raise(accessFault(FETCH), address);
   return NO_PLACE;
 }
 
 /** 10: the second half of an instruction that crosses into the page at `address`. */
 export function fetchHigh(address: u64): u32 {
-  const place = placeToFetch(address);
-  return place == NO_PLACE ? 0 : <u32>load<u16>(place);
+  const slot = placeToFetch(address);
+  return slot == NO_PLACE ? 0 : <u32>load<u16>(slot + COPY);
 }

@@ -11,6 +11,7 @@
  *   the hart        its SBI_TIMECMP, its HSM_STATE to STOPPED or STARTED   its own calls
  *   another hart    SSIP, FENCES_ASKED; HSM_STATE STOPPED -> START_PENDING by compare-and-set
  */
+import { dropCode } from './code';
 import { core, DONE_LOOK_UP, field, setField } from './core';
 import { reachOrWait } from './dma';
 import {
@@ -168,6 +169,7 @@ export function obeyFences(): void {
   const asked = atomic.load<u32>(own(FENCES_ASKED));
   if (atomic.load<u32>(own(FENCES_DONE)) == asked) return;
   dropEntries();
+  dropCode();
   atomic.store<u32>(own(FENCES_DONE), asked);
   atomic.notify(own(FENCES_DONE), -1);
 }
