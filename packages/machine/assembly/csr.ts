@@ -10,7 +10,9 @@
 import { guestTicks } from './clock';
 import { core, DONE_SWITCHED, field, raise, retired, setField } from './core';
 import { funct3, rdAt, rs1At } from './decode';
-import { ALL_BITS, MIP_SSIP, pendingInterrupts, softwareBits, SUPERVISOR_BITS, takable } from './interrupts';
+import {
+  ALL_BITS, MIP_SSIP, pendingInterrupts, softwareBits, SUPERVISOR_BITS, takable,
+} from './interrupts';
 import {
   DEVICES_SSIP, HART_FCSR, HART_MCAUSE, HART_MCOUNTEREN, HART_MCYCLE_OFFSET, HART_MEDELEG, HART_MEPC, HART_MIDELEG, HART_MIE,
   HART_MINSTRET_OFFSET, HART_MIP, HART_MSCRATCH, HART_MSTATUS, HART_MTVAL, HART_MTVEC, HART_SATP,
@@ -62,8 +64,8 @@ const MVENDORID: u32 = 0xf11;
 const MHARTID: u32 = 0xf14;
 const MCONFIGPTR: u32 = 0xf15;
 
-/** misa: RV64, and a bit for each extension letter. */
-const MISA_VALUE: u64 = 2 << 62 | 1 << 20 | 1 << 18 | 1 << 12 | 1 << 8 | 1 << 5 | 1 << 3 | 1 << 2 | 1; // U S M I F D C A
+/** misa: RV64, and a bit for each extension letter: U, S, M, I, F, D, C, A. */
+const MISA_VALUE: u64 = 2 << 62 | 1 << 20 | 1 << 18 | 1 << 12 | 1 << 8 | 1 << 5 | 1 << 3 | 1 << 2 | 1;
 /** Exceptions that can be delegated: all but ecall from M and what is not defined. */
 const MEDELEG_MASK: u64 = 0xb3ff;
 /** cycle, time, instret: the counters that count. */

@@ -4,9 +4,9 @@
  * fetch -> [expand] -> predecode
  *
  * "Each RVC instruction expands into a single 32-bit instruction" (manual, chapter "C"), so nothing
- * after this knows that it was short, but for the length added to pc. Reserved encodings become ILLEGAL; hints need no case of their own,
- * they expand to something that changes only x0. The forms for F and D are expanded too, and are
- * as legal as what they expand to.
+ * after this knows that it was short, but for the length added to pc. Reserved encodings become ILLEGAL;
+ * hints need no case of their own, they expand to something that changes only x0. The forms for F and
+ * D are expanded too, and are as legal as what they expand to.
  */
 import {
   encodeB, encodeI, encodeJ, encodeLui, encodeR, encodeS, ILLEGAL, OP_32, OP_IMM, OP_IMM_32, OP_JALR,

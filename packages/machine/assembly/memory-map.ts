@@ -7,7 +7,7 @@
  * same for every guest: a smaller guest has less RAM at the end, the regions before it are
  * virtual memory that costs nothing until it is touched.
  *
- *   CORE | CONTROL | HARTS x 8 | TLB x 8 | DIRTY | CODE | STATE | HEAT | DEVICES | DECODE x 8 | RAM
+ *   CORE | CONTROL | HARTS x 8 | TLB x 8 | DIRTY | STATE | HEAT | DEVICES | DECODE x 8 | RAM
  *
  * Only RAM, the named fields of HARTS and the devices' own state move with a guest. Everything else
  * is derived, and is made anew at the target.
@@ -38,11 +38,8 @@ export const TLB_SIZE = 131072;
 export const DIRTY = TLB + HARTS_MAX * TLB_SIZE;
 export const BITMAP_SIZE = 122880;
 
-/** 1 bit a page: some hart holds decoded instructions of it. */
-export const CODE = DIRTY + BITMAP_SIZE;
-
 /** Page state, 2 bits a page, 16 pages a 32-bit word: ABSENT, LANDING, PRESENT. */
-export const STATE = CODE + BITMAP_SIZE;
+export const STATE = DIRTY + BITMAP_SIZE;
 export const STATE_SIZE = 245760;
 
 /** 1 byte a page: decayed count of write fills and faults. */

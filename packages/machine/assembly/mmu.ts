@@ -3,10 +3,10 @@
  *
  * access -> TLB miss -> [translate -> gate -> mark -> entry] -> access
  *
- * Which set of entries is in use depends on the privilege (status.ts). An
- * entry for loads or stores is {tag: u64, addend: u32}: tag = virtual address of the page, addend = what to add to the low
- * 32 bits of a virtual address to get an offset in this memory. All ones is never a page's address, so
- * it is the tag of an empty entry.
+ * Which set of entries is in use depends on the privilege (status.ts). An entry for loads or stores is
+ * {tag: u64, addend: u32}: tag = virtual address of the page, addend = what to add to the low 32 bits of
+ * a virtual address to get an offset in this memory. One for fetches has the page's decoded code in the
+ * addend's place (code.ts). All ones is never a page's address, so it is the tag of an empty entry.
  */
 import { slotOf } from './code';
 import { core } from './core';

@@ -34,11 +34,11 @@ test('the largest guest fits a 32-bit memory, and its last page is in reach', ()
 });
 
 test('regions lie in order and do not overlap', () => {
-  const starts = [map.CORE, map.CONTROL, map.HARTS, map.TLB, map.DIRTY, map.CODE, map.STATE];
+  const starts = [map.CORE, map.CONTROL, map.HARTS, map.TLB, map.DIRTY, map.STATE];
   starts.push(map.HEAT, map.DEVICES, map.DECODE, map.RAM);
   for (let i = 1; i < starts.length; i++) assert.ok(starts[i]! > starts[i - 1]!);
   assert.equal(map.RAM % (2 * MIB), 0);
-  assert.ok(map.DIRTY + map.PAGES_MAX / 8 <= map.CODE);
+  assert.ok(map.DIRTY + map.PAGES_MAX / 8 <= map.STATE);
   assert.ok(map.STATE + map.PAGES_MAX / 4 <= map.HEAT);
   assert.ok(map.HEAT + map.PAGES_MAX <= map.DEVICES);
   assert.ok(map.TLB_FETCH + map.TLB_ARRAY_SIZE <= map.TLB_SIZE);

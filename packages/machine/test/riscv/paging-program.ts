@@ -2,7 +2,7 @@
  * The program that makes one access after another through page tables of its own, and prints what came
  * of each.
  *
- *   for each case: write the entries, satp, mstatus; SFENCE.VMA; access; look at trap, register, memory
+ *   for each case: write the entries, satp, mstatus; SFENCE.VMA, FENCE.I; access; look at trap, register, memory
  *
  * Machine mode, untranslated. Data is accessed under MPRV; an instruction is fetched by MRET to it, and
  * is an ECALL. A line a case: a hash of what it left, or with `full` all of it.
@@ -111,6 +111,8 @@ function oneCase(a: Assembler): void {
   // The word that is reached, and the one after it, hold the address and the address again.
   a.emit(ld(T, 4 * 8, CASE), sd(T, 0, T), sd(T, 8, T));
   a.emit(ld(ADDRESS, 0, CASE), ld(T, 8, CASE), isa.csrrw(0, CSR.satp, T), SFENCE_VMA);
+  // The case before may have executed other bytes here.
+  a.emit(isa.FENCE_I);
   a.emit(ld(STATUS, 2 * 8, CASE), ld(SNIPPET, 3 * 8, CASE), isa.addi(DATA, ADDRESS, 1));
   a.emit(isa.addi(RESULT, 0, MARK), isa.addi(CAUSE, 0, 0), isa.addi(VALUE, 0, 0));
   a.emit(isa.csrrc(0, isa.CSR.mstatus, STATUS_MASK), isa.csrrs(0, isa.CSR.mstatus, STATUS));
