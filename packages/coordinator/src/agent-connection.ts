@@ -79,8 +79,13 @@ export class AgentConnection {
 
   /** Queues a message; silently nothing once the connection is gone, since the hello repeats all. */
   send(message: Message): void {
+    this.sendBytes(encodeMessage(message));
+  }
+
+  /** The same for a message that goes to many, encoded once. */
+  sendBytes(message: Uint8Array): void {
     if (this.#isClosed) return;
-    this.#socket.send(encodeMessage(message));
+    this.#socket.send(message);
     if (this.#socket.bufferedAmount > UNSENT_BYTES_MAX) this.#socket.terminate();
   }
 

@@ -12,6 +12,7 @@
  */
 import {
   CONNECT_DEADLINE_MS,
+  encodeMessage,
   GodwitError,
   type GuestReport,
   HEARTBEAT_MS,
@@ -169,12 +170,20 @@ export class Agents {
   }
 
   hosts(): AgentHost[] {
-    return this.#records.hosts.values().map((record) => this.#view(record));
+    const guests = new Map<string, number>();
+    for (const { host, state } of this.#records.guests.values()) {
+      if (state !== 'lost') guests.set(host, (guests.get(host) ?? 0) + 1);
+    }
+    return this.#records.hosts
+      .values()
+      .map((record) => this.#view(record, guests.get(record.name) ?? 0));
   }
 
   /** @throws GodwitError `host.not_found` */
   host(name: string): AgentHost {
-    return this.#view(this.#known(name));
+    const guests = this.#records.guests.values().filter((guest) => guest.host === name);
+    const held = guests.filter((guest) => guest.state !== 'lost').length;
+    return this.#view(this.#known(name), held);
   }
 
   /**
@@ -381,13 +390,12 @@ export class Agents {
     const stoodStill = nowMs - this.#tickedAtMs > STOOD_STILL_MS;
     this.#tickedAtMs = nowMs;
     const { term, revision } = this.#records.store;
+    const pulse = encodeMessage({ type: 'pulse', term, storeRev: revision });
     for (const connection of this.#connections) {
       // What the agents said while this process stood still is in the socket buffers, unread.
       if (stoodStill) connection.heardAtMs = nowMs;
       else if (nowMs - connection.heardAtMs > UNREACHABLE_MS) connection.close();
-      if (connection.isWelcomed) {
-        connection.send({ type: 'pulse', term, storeRev: revision });
-      }
+      if (connection.isWelcomed) connection.sendBytes(pulse);
     }
   }
 
@@ -400,11 +408,10 @@ export class Agents {
     throw new GodwitError('host.not_found', { host: name, known: names.sort().join(', ') });
   }
 
-  #view(record: HostRecord): AgentHost {
+  #view(record: HostRecord, guests: number): AgentHost {
     const { name, incarnation } = record;
     const live = this.#live.get(name);
     const isNow = live?.incarnation === incarnation;
-    const guests = this.#records.guests.values().filter((guest) => guest.host === name);
     return {
       name,
       state: this.#state(name, incarnation),
@@ -417,7 +424,7 @@ export class Agents {
       rssBytes: isNow ? live.rssBytes : 0,
       poolBytes: isNow ? live.poolBytes : 0,
       descriptors: isNow ? live.descriptors : 0,
-      guests: guests.filter((guest) => guest.state !== 'lost').length,
+      guests,
       lastHeardAtMs: isNow ? Math.round(Date.now() - this.silentMs(name)) : record.helloAtMs,
       supervised: this.#supervisors.has(name),
     };

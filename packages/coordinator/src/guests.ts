@@ -14,10 +14,14 @@ import { GodwitError, type GuestReport, type Message } from '@godwit/protocol';
 import type { Agents, LiveHost } from './agents.ts';
 import type { Logger } from './log.ts';
 import type { DeathRecord, GuestRecord, Records } from './records.ts';
-import { commit } from './store/collection.ts';
+import { commit, type Put } from './store/collection.ts';
 
-/** How much of the witness a crash of this process may forget; agents repeat it within 500 ms. */
-const WITNESS_SAVE_MS = 2_000;
+/**
+ * What a crash of this process forgets of the witness is told again by the next heartbeats. So many a
+ * time, in turn: a small cluster is saved whole each time, a large one costs no more than this.
+ */
+const WITNESS_SAVE_MS = 1_000;
+const WITNESS_SAVE_MAX = 250;
 
 /** A report may be older than an answer of the same agent, so a guest's life goes one way only. */
 const STATES_AFTER: { readonly [state in GuestRecord['state']]: readonly GuestRecord['state'][] } =
@@ -238,17 +242,24 @@ export class Guests {
     if (writes > (this.#witness.get(name) ?? 0)) this.#witness.set(name, writes);
   }
 
+  /** The next few whose count rose; those that were saved go to the end of the line. */
   async #saveWitness(): Promise<void> {
-    const puts = [];
+    const puts: Put[] = [];
+    let seen = 0;
     for (const [name, writes] of this.#witness) {
+      if (puts.length >= WITNESS_SAVE_MAX || seen >= this.#witness.size) break;
+      seen += 1;
       const guest = this.#records.guests.get(name);
-      if (guest === undefined) this.#witness.delete(name);
-      else if (writes > guest.witnessWrites) {
+      this.#witness.delete(name);
+      if (guest === undefined) continue;
+      this.#witness.set(name, writes);
+      if (writes > guest.witnessWrites) {
         puts.push(this.#records.guests.put(name, { ...guest, witnessWrites: writes }));
       }
     }
-    // Lost against another writer: saved the next time.
-    if (puts.length > 0) await commit(this.#records.store, puts);
+    // Each by itself, in one sync: one that is lost against another writer is saved the next time.
+    const { store } = this.#records;
+    if (store.stall === undefined) await Promise.all(puts.map((put) => commit(store, [put])));
   }
 }
 

@@ -65,120 +65,183 @@ export const record = <const R extends Fields>(fields: R) => ({ type: 'record', 
 export const optional = <const F extends Field>(of: F) => ({ type: 'optional', of }) as const;
 
 /**
- * Turns a value into what is put on the wire: records become arrays in the table's order, absent
+ * Where the walk stands, for the text of an error: names of fields and places in lists. One for all
+ * walks, because a walk is never interrupted; a string made at every step would be half of its cost.
+ */
+const trail: (string | number)[] = [];
+
+/** Names and fields of each record, taken apart once. */
+const ENTRIES = new WeakMap<Fields, readonly (readonly [string, Field])[]>();
+
+function entriesOf(fields: Fields): readonly (readonly [string, Field])[] {
+  const known = ENTRIES.get(fields);
+  if (known !== undefined) return known;
+  const entries = Object.entries(fields);
+  ENTRIES.set(fields, entries);
+  return entries;
+}
+
+/**
+ * Turns a message into what is put on the wire: records become arrays in the table's order, absent
  * optionals null. Checks every limit on the way, so that we never send what a peer must refuse.
  *
  * @throws GodwitError `wire.bad_field`
  */
-export function pack(field: Field, value: unknown, message: string, path: string): unknown {
-  switch (field.type) {
-    case 'optional':
-      return value === undefined || value === null ? null : pack(field.of, value, message, path);
-    case 'list': {
-      if (!Array.isArray(value)) return bad(message, path, 'is no list');
-      if (value.length > field.countMax)
-        return bad(message, path, `has ${value.length} items of ${field.countMax}`);
-      return value.map((item, i) => pack(field.of, item, message, `${path}[${i}]`));
-    }
-    case 'record':
-      if (typeof value !== 'object' || value === null) return bad(message, path, 'is no record');
-      return packFields(field.fields, value as Record<string, unknown>, message, path);
-    default:
-      checkScalar(field, value, message, path);
-      return value;
-  }
-}
-
 export function packFields(
   fields: Fields,
   value: Record<string, unknown>,
   message: string,
-  path = '',
 ): unknown[] {
-  for (const name of Object.keys(value)) {
-    if (name !== 'type' && !Object.hasOwn(fields, name))
-      bad(message, `${path}${name}`, 'is not in the table');
-  }
-  return Object.entries(fields).map(([name, field]) =>
-    pack(field, value[name], message, path === '' ? name : `${path}.${name}`),
-  );
+  trail.length = 0;
+  return packRecord(fields, value, message);
 }
 
 /** The other way: arrays from the wire become records; every limit is checked. */
-export function unpack(field: Field, value: unknown, message: string, path: string): unknown {
-  switch (field.type) {
-    case 'optional':
-      return value === null ? undefined : unpack(field.of, value, message, path);
-    case 'list': {
-      if (!Array.isArray(value)) return bad(message, path, 'is no list');
-      if (value.length > field.countMax)
-        return bad(message, path, `has ${value.length} items of ${field.countMax}`);
-      return value.map((item, i) => unpack(field.of, item, message, `${path}[${i}]`));
-    }
-    case 'record':
-      return unpackFields(field.fields, value, message, path);
-    default:
-      checkScalar(field, value, message, path);
-      return value;
-  }
-}
-
 export function unpackFields(
   fields: Fields,
   value: unknown,
   message: string,
-  path = '',
 ): Record<string, unknown> {
-  const entries = Object.entries(fields);
+  trail.length = 0;
+  return unpackRecord(fields, value, message);
+}
+
+/**
+ * One field by itself, for what is kept in files in the same form.
+ * @param path where it stands, for the text of an error
+ * @throws GodwitError `wire.bad_field`
+ */
+export function pack(field: Field, value: unknown, message: string, path: string): unknown {
+  trail.length = 0;
+  trail.push(path);
+  return packField(field, value, message);
+}
+
+export function unpack(field: Field, value: unknown, message: string, path: string): unknown {
+  trail.length = 0;
+  trail.push(path);
+  return unpackField(field, value, message);
+}
+
+function packField(field: Field, value: unknown, message: string): unknown {
+  switch (field.type) {
+    case 'optional':
+      return value === undefined || value === null ? null : packField(field.of, value, message);
+    case 'list':
+      return walkList(field, value, message, packField);
+    case 'record':
+      if (typeof value !== 'object' || value === null) return bad(message, 'is no record');
+      return packRecord(field.fields, value as Record<string, unknown>, message);
+    default:
+      checkScalar(field, value, message);
+      return value;
+  }
+}
+
+function packRecord(fields: Fields, value: Record<string, unknown>, message: string): unknown[] {
+  for (const name in value) {
+    if (name !== 'type' && !Object.hasOwn(fields, name)) {
+      trail.push(name);
+      bad(message, 'is not in the table');
+    }
+  }
+  const packed: unknown[] = [];
+  for (const [name, field] of entriesOf(fields)) {
+    trail.push(name);
+    packed.push(packField(field, value[name], message));
+    trail.pop();
+  }
+  return packed;
+}
+
+function unpackField(field: Field, value: unknown, message: string): unknown {
+  switch (field.type) {
+    case 'optional':
+      return value === null ? undefined : unpackField(field.of, value, message);
+    case 'list':
+      return walkList(field, value, message, unpackField);
+    case 'record':
+      return unpackRecord(field.fields, value, message);
+    default:
+      checkScalar(field, value, message);
+      return value;
+  }
+}
+
+function unpackRecord(fields: Fields, value: unknown, message: string): Record<string, unknown> {
+  const entries = entriesOf(fields);
   if (!Array.isArray(value) || value.length !== entries.length) {
-    return bad(
-      message,
-      path === '' ? '(fields)' : path,
-      `is not a list of ${entries.length} fields`,
-    );
+    return bad(message, `is not a list of ${entries.length} fields`);
   }
   const result: Record<string, unknown> = {};
-  entries.forEach(([name, field], i) => {
-    const unpacked = unpack(field, value[i], message, path === '' ? name : `${path}.${name}`);
+  for (let i = 0; i < entries.length; i++) {
+    const [name, field] = entries[i]!;
+    trail.push(name);
+    const unpacked = unpackField(field, value[i], message);
     if (unpacked !== undefined) result[name] = unpacked;
-  });
+    trail.pop();
+  }
   return result;
 }
 
-function checkScalar(field: Field, value: unknown, message: string, path: string): void {
+function walkList(
+  field: Field & { type: 'list' },
+  value: unknown,
+  message: string,
+  walk: typeof packField,
+): unknown[] {
+  if (!Array.isArray(value)) return bad(message, 'is no list');
+  if (value.length > field.countMax) {
+    return bad(message, `has ${value.length} items of ${field.countMax}`);
+  }
+  const items: unknown[] = [];
+  for (let i = 0; i < value.length; i++) {
+    trail.push(i);
+    items.push(walk(field.of, value[i], message));
+    trail.pop();
+  }
+  return items;
+}
+
+function checkScalar(field: Field, value: unknown, message: string): void {
   switch (field.type) {
     case 'uint':
       if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > field.max) {
-        bad(message, path, `is no whole number of 0 to ${field.max}`);
+        bad(message, `is no whole number of 0 to ${field.max}`);
       }
       return;
     case 'number':
-      if (typeof value !== 'number' || !Number.isFinite(value)) bad(message, path, 'is no number');
+      if (typeof value !== 'number' || !Number.isFinite(value)) bad(message, 'is no number');
       return;
     case 'bool':
-      if (typeof value !== 'boolean') bad(message, path, 'is neither true nor false');
+      if (typeof value !== 'boolean') bad(message, 'is neither true nor false');
       return;
     case 'text':
       if (typeof value !== 'string' || value.length > field.charsMax) {
-        bad(message, path, `is no text of at most ${field.charsMax} characters`);
+        bad(message, `is no text of at most ${field.charsMax} characters`);
       }
       if (field.pattern && !field.pattern.test(value as string))
-        bad(message, path, `does not match ${field.pattern}`);
+        bad(message, `does not match ${field.pattern}`);
       return;
     case 'bytes':
       if (!(value instanceof Uint8Array) || value.length > field.bytesMax) {
-        bad(message, path, `is no byte string of at most ${field.bytesMax} bytes`);
+        bad(message, `is no byte string of at most ${field.bytesMax} bytes`);
       }
       return;
     case 'oneOf':
       if (!field.values.includes(value as string))
-        bad(message, path, `is none of ${field.values.join(', ')}`);
+        bad(message, `is none of ${field.values.join(', ')}`);
       return;
     default:
       throw new Error(`not a scalar: ${field.type}`);
   }
 }
 
-function bad(message: string, field: string, why: string): never {
-  throw new GodwitError('wire.bad_field', { message, field, why });
+function bad(message: string, why: string): never {
+  let field = '';
+  for (const step of trail) {
+    if (typeof step === 'number') field += `[${step}]`;
+    else field += field === '' ? step : `.${step}`;
+  }
+  throw new GodwitError('wire.bad_field', { message, field: field || '(fields)', why });
 }

@@ -30,6 +30,8 @@ export class Collection<T extends object> {
   readonly #store: Store;
   readonly #prefix: string;
   readonly #held = new Map<string, Held<T>>();
+  /** All values, made when somebody asks and good until the next change. */
+  #values: readonly T[] | undefined;
 
   private constructor(store: Store, prefix: string) {
     this.#store = store;
@@ -46,6 +48,7 @@ export class Collection<T extends object> {
     }
     store.watch(range, after, ({ key, entry }) => {
       const name = key.slice(prefix.length);
+      collection.#values = undefined;
       if (entry === undefined) collection.#held.delete(name);
       else {
         collection.#held.set(name, { value: parse(key, entry.value), revision: entry.revision });
@@ -58,8 +61,9 @@ export class Collection<T extends object> {
     return this.#held.get(name)?.value;
   }
 
-  values(): T[] {
-    return [...this.#held.values()].map(({ value }) => value);
+  values(): readonly T[] {
+    this.#values ??= Array.from(this.#held.values(), ({ value }) => value);
+    return this.#values;
   }
 
   get size(): number {
