@@ -1,6 +1,7 @@
 /**
- * Random page-table situations for the differential test: one access through three entries whose bits are
- * drawn, mostly almost right.
+ * Random page-table situations for the differential test: accesses through three entries whose bits are
+ * drawn, mostly almost right. Several follow each other in other modes, so that what the first put into
+ * the TLB must not let the next one through.
  *
  * Everything a case touches is put in place before it and looked at after it: the entries, and the word
  * that the access reaches if it is let through.
@@ -34,18 +35,29 @@ export const ACCESSES = [
   'fetch',
 ] as const;
 
+export const STEPS = 3;
+const DATA_ACCESSES = ACCESSES.length - 1;
+const ANY_DATA = Array.from({ length: DATA_ACCESSES }, (_, i) => i);
+/** Loads of whole words, and the fetch. */
+const FETCHES = [ACCESSES.indexOf('lw'), ACCESSES.indexOf('fetch'), ACCESSES.indexOf('fetch')];
+
 export interface Entry {
   readonly at: bigint;
   readonly value: bigint;
 }
 
-export interface PagingCase {
-  readonly text: string;
+export interface Step {
   readonly access: number;
-  readonly virtual: bigint;
-  readonly satp: bigint;
   /** mstatus while the access is made: MPRV, MPP, SUM, MXR. */
   readonly status: bigint;
+}
+
+export interface PagingCase {
+  readonly text: string;
+  /** STEPS accesses to the same address, with no SFENCE.VMA between them. */
+  readonly steps: readonly Step[];
+  readonly virtual: bigint;
+  readonly satp: bigint;
   /** Root to leaf, then the leaf of the next page. */
   readonly entries: readonly [Entry, Entry, Entry, Entry];
   /** An aligned doubleword of RAM at or near what is reached; an instruction is left as it is. */
@@ -105,67 +117,78 @@ function leaf(random: Random, level: number, physical: bigint, user: boolean): b
   return ((base | crooked) >> 2n) | bits | right | reservedBits(random);
 }
 
-export function pagingCase(random: Random): PagingCase {
-  const access = random.between(0, ACCESSES.length - 1);
+/** Either data is read and written, or instructions are fetched and read. */
+function drawAccesses(random: Random): number[] {
+  const fetches = random.oneIn(5);
+  const from = fetches ? FETCHES : ANY_DATA;
+  return Array.from({ length: STEPS }, () => random.pick(from));
+}
+
+function drawStep(random: Random, access: number, machine: boolean, user: boolean): Step {
   const isFetch = ACCESSES[access] === 'fetch';
+  const other = random.oneIn(4);
+  const privilege = machine ? 3n : user !== other ? 0n : 1n;
+  const status =
+    (privilege << MPP_SHIFT) |
+    (isFetch ? 0n : MPRV) |
+    (random.oneIn(2) ? SUM : 0n) |
+    (random.oneIn(3) ? MXR : 0n);
+  return { access, status };
+}
+
+export function pagingCase(random: Random): PagingCase {
+  const accesses = drawAccesses(random);
+  const names = accesses.map((access) => ACCESSES[access]!);
+  const fetches = names.includes('fetch');
   // Which exception a misaligned one raises is left open.
-  const isAmo = ACCESSES[access]!.startsWith('amo');
-  const isAtomic = isAmo || ACCESSES[access] === 'lr.d';
+  const amo = names.some((name) => name.startsWith('amo'));
+  const atomic = amo || names.includes('lr.d');
   const user = random.oneIn(2);
   const level = random.pick([0, 0, 0, 1, 2]);
-  const page = isFetch ? PLACES.code : PLACES.data;
+  const page = fetches ? PLACES.code : PLACES.data;
   const aligned = BigInt(random.between(0, 511) * 8);
-  // Sometimes over the end of the page; an instruction is never cut in two by a page of data.
-  const offset = isFetch
-    ? BigInt(random.between(0, 1023) * 4)
-    : random.pick([aligned, aligned, isAtomic ? aligned : PAGE - BigInt(random.between(1, 7))]);
+  // Sometimes over the end of the page.
+  const crossing = PAGE - BigInt(random.between(1, 7));
+  const offset = atomic || fetches || !random.oneIn(3) ? aligned : crossing;
   const physical = page + offset;
   const low = physical & ((1n << shiftOf(level)) - 1n);
   const high = BigInt.asIntN(39, random.doubleword() << shiftOf(level));
   // Bits 63 to 39 are copies of bit 38, or the address has no translation.
   const crooked = random.oneIn(25) ? 1n << BigInt(random.between(39, 63)) : 0n;
   // Not for an access over two pages or an AMO: QEMU 7.2 does a part of it.
-  const whole = offset % 8n === 0n;
-  const target =
-    random.oneIn(25) && whole && !isFetch && !isAmo ? PLACES.nowhere + offset : physical;
-  const privilege = random.oneIn(12) && !isFetch ? 3n : user ? 0n : 1n;
-  const satp = random.oneIn(30) && !isFetch ? 0n : SV39 | (PLACES.root >> 12n);
+  const whole = offset === aligned;
+  const target = random.oneIn(25) && whole && !fetches && !amo ? PLACES.nowhere + offset : physical;
+  const machine = random.oneIn(12) && !fetches;
+  const satp = random.oneIn(30) && !fetches ? 0n : SV39 | (PLACES.root >> 12n);
   const mapped = BigInt.asUintN(64, (high | low) ^ crooked);
   // Without translation it is a physical address, and must be one of those known here.
-  const virtual = satp === 0n || privilege === 3n ? target : mapped;
+  const virtual = satp === 0n || machine ? target : mapped;
   const index = (at: number): bigint => ((virtual >> shiftOf(at)) & 511n) * 8n;
   // QEMU tries an AMO as a load first, which sets A even if the store is then refused: it is set before.
-  const accessed = isAmo ? A : 0n;
-  const entry = (at: bigint, value: bigint): Entry => ({ at, value });
-  const nextIndex = ((virtual >> 12n) + 1n) & 511n;
+  const accessed = amo ? A : 0n;
+  const leafOr = (at: number, table: bigint): bigint =>
+    at === level ? leaf(random, at, target, user) | accessed : pointer(random, table);
   const entries = [
-    entry(
-      PLACES.root + index(2),
-      level === 2 ? leaf(random, 2, target, user) | accessed : pointer(random, PLACES.middle),
-    ),
-    entry(
-      PLACES.middle + index(1),
-      level === 1 ? leaf(random, 1, target, user) | accessed : pointer(random, PLACES.last),
-    ),
-    entry(PLACES.last + index(0), leaf(random, 0, target, user) | accessed),
-    entry(PLACES.last + nextIndex * 8n, leaf(random, 0, page + PAGE, user)),
+    { at: PLACES.root + index(2), value: leafOr(2, PLACES.middle) },
+    { at: PLACES.middle + index(1), value: leafOr(1, PLACES.last) },
+    { at: PLACES.last + index(0), value: leaf(random, 0, target, user) | accessed },
+    {
+      at: PLACES.last + (((virtual >> 12n) + 1n) & 511n) * 8n,
+      value: leaf(random, 0, page + PAGE, user),
+    },
   ] as const;
-  const status =
-    (privilege << MPP_SHIFT) |
-    (isFetch ? 0n : MPRV) |
-    (random.oneIn(2) ? SUM : 0n) |
-    (random.oneIn(3) ? MXR : 0n);
+  const steps = accesses.map((access) => drawStep(random, access, machine, user));
   const hex = (value: bigint): string => `0x${value.toString(16)}`;
+  const tried = steps.map(({ status }, i) => `${names[i]} with mstatus ${hex(status)}`).join(', ');
   const words = entries.map(({ at, value }) => `[${hex(at)}] = ${hex(value)}`).join(', ');
   return {
-    text: `${ACCESSES[access]} ${hex(virtual)}, satp ${hex(satp)}, mstatus ${hex(status)}, ${words}`,
-    access,
+    text: `${hex(virtual)}, satp ${hex(satp)}, ${words}: ${tried}`,
+    steps,
     virtual,
     satp,
-    status,
     entries,
-    reached: isFetch ? PLACES.data : physical & ~7n,
+    reached: fetches ? PLACES.data : physical & ~7n,
     valueMask: whole ? ALL_ONES : ALL_ONES - 7n,
-    causeMask: isAmo ? ALL_ONES - 2n : ALL_ONES,
+    causeMask: amo ? ALL_ONES - 2n : ALL_ONES,
   };
 }

@@ -2,7 +2,9 @@
  * The program that makes one access after another through page tables of its own, and prints what came
  * of each.
  *
- *   for each case: write the entries, satp, mstatus; SFENCE.VMA, FENCE.I; access; look at trap, register, memory
+ *   for each case: write the entries, satp; SFENCE.VMA
+ *     for each of its steps: write mstatus; access; look at trap and register
+ *     look at the entries and at memory
  *
  * Machine mode, untranslated. Data is accessed under MPRV; an instruction is fetched by MRET to it, and
  * is an ECALL. A line a case: a hash of what it left, or with `full` all of it.
@@ -10,7 +12,7 @@
 import { Assembler, writeElf } from './assembler.ts';
 import * as isa from './encode.ts';
 import { powerOff, printing } from './harness.ts';
-import { ACCESSES, type PagingCase, PLACES } from './paging-cases.ts';
+import { ACCESSES, type PagingCase, PLACES, STEPS } from './paging-cases.ts';
 
 const PROGRAM = 0x80000000;
 const CSR = { satp: 0x180, mcause: 0x342, mtval: 0x343, pmpcfg0: 0x3a0, pmpaddr0: 0x3b0 } as const;
@@ -20,20 +22,19 @@ const STATUS_BITS = (1n << 17n) | (1n << 18n) | (1n << 19n) | (3n << 11n);
 
 /** What a case leaves behind, in the order `full` prints it. */
 export const RESULT_NAMES = [
-  'mcause',
-  'mtval',
-  'register',
+  ...Array.from({ length: STEPS }, (_, i) => [`mcause ${i}`, `mtval ${i}`, `register ${i}`]).flat(),
   'entry 2',
   'entry 1',
   'entry 0',
   'next entry',
   'word reached',
   'word after',
-] as const;
-/** virtual, satp, mstatus, snippet, reached, masks of mtval and mcause, and address and value of four entries. */
-const CASE_WORDS = 15;
-/** Byte offset of the first entry's address among them. */
-const ENTRIES_AT = 7 * 8;
+];
+/** virtual, satp, reached, masks of mtval and mcause; four entries, address and value; steps, snippet and mstatus. */
+const ENTRIES_AT = 5 * 8;
+const STEPS_AT = ENTRIES_AT + 4 * 16;
+const CASE_BYTES = STEPS_AT + STEPS * 16;
+const STEP_RESULT_BYTES = 24;
 
 // Registers. x1, x5 to x11 belong to the printing subroutines.
 const ADDRESS = 12;
@@ -48,6 +49,9 @@ const VALUE = 21;
 const CASE = 22;
 const CASES_END = 23;
 const STATUS_MASK = 24;
+const STEP = 25;
+const STEPS_END = 26;
+const INTO = 27;
 const MARK = 0x55;
 
 const ld = (rd: number, offset: number, base: number): number =>
@@ -109,11 +113,13 @@ function oneCase(a: Assembler): void {
     a.emit(ld(T, ENTRIES_AT + 16 * i, CASE), ld(T2, ENTRIES_AT + 16 * i + 8, CASE), sd(T2, 0, T));
   }
   // The word that is reached, and the one after it, hold the address and the address again.
-  a.emit(ld(T, 4 * 8, CASE), sd(T, 0, T), sd(T, 8, T));
-  a.emit(ld(ADDRESS, 0, CASE), ld(T, 8, CASE), isa.csrrw(0, CSR.satp, T), SFENCE_VMA);
-  // The case before may have executed other bytes here.
-  a.emit(isa.FENCE_I);
-  a.emit(ld(STATUS, 2 * 8, CASE), ld(SNIPPET, 3 * 8, CASE), isa.addi(DATA, ADDRESS, 1));
+  a.emit(ld(T, 2 * 8, CASE), sd(T, 0, T), sd(T, 8, T));
+  a.emit(ld(ADDRESS, 0, CASE), isa.addi(DATA, ADDRESS, 1));
+  a.emit(ld(T, 8, CASE), isa.csrrw(0, CSR.satp, T), SFENCE_VMA);
+  a.emit(isa.addi(STEP, CASE, STEPS_AT), isa.addi(STEPS_END, CASE, CASE_BYTES));
+  a.loadAddress(INTO, 'results');
+  a.label('step');
+  a.emit(ld(SNIPPET, 0, STEP), ld(STATUS, 8, STEP));
   a.emit(isa.addi(RESULT, 0, MARK), isa.addi(CAUSE, 0, 0), isa.addi(VALUE, 0, 0));
   a.emit(isa.csrrc(0, isa.CSR.mstatus, STATUS_MASK), isa.csrrs(0, isa.CSR.mstatus, STATUS));
   a.emit(isa.jalr(0, SNIPPET, 0));
@@ -126,19 +132,22 @@ function oneCase(a: Assembler): void {
   a.label('trap');
   a.emit(isa.csrrs(CAUSE, CSR.mcause, 0), isa.csrrs(VALUE, CSR.mtval, 0));
   a.label('done');
-  a.emit(isa.csrrc(0, isa.CSR.mstatus, STATUS_MASK), isa.csrrw(0, CSR.satp, 0), SFENCE_VMA);
+  a.emit(isa.csrrc(0, isa.CSR.mstatus, STATUS_MASK));
+  a.emit(ld(T2, 3 * 8, CASE), isa.rType(0x33, 7, 0, VALUE, VALUE, T2));
+  a.emit(ld(T2, 4 * 8, CASE), isa.rType(0x33, 7, 0, CAUSE, CAUSE, T2));
+  a.emit(sd(CAUSE, 0, INTO), sd(VALUE, 8, INTO), sd(RESULT, 16, INTO));
+  a.emit(isa.addi(INTO, INTO, STEP_RESULT_BYTES), isa.addi(STEP, STEP, 16));
+  a.branch(isa.BRANCHES.bne, STEP, STEPS_END, 'step');
+  a.emit(isa.csrrw(0, CSR.satp, 0), SFENCE_VMA);
 }
 
 function report(a: Assembler, detail: 'summary' | 'full'): void {
-  a.loadAddress(T, 'results');
-  a.emit(ld(T2, 5 * 8, CASE), isa.rType(0x33, 7, 0, VALUE, VALUE, T2));
-  a.emit(ld(T2, 6 * 8, CASE), isa.rType(0x33, 7, 0, CAUSE, CAUSE, T2));
-  a.emit(sd(CAUSE, 0, T), sd(VALUE, 8, T), sd(RESULT, 16, T));
   for (let i = 0; i < 4; i++) {
-    a.emit(ld(T2, ENTRIES_AT + 16 * i, CASE), ld(T2, 0, T2), sd(T2, (3 + i) * 8, T));
+    a.emit(ld(T2, ENTRIES_AT + 16 * i, CASE), ld(T2, 0, T2), sd(T2, i * 8, INTO));
   }
-  a.emit(ld(STATUS, 4 * 8, CASE), ld(T2, 0, STATUS), sd(T2, 7 * 8, T));
-  a.emit(ld(T2, 8, STATUS), sd(T2, 8 * 8, T));
+  a.emit(ld(STATUS, 2 * 8, CASE), ld(T2, 0, STATUS), sd(T2, 4 * 8, INTO));
+  a.emit(ld(T2, 8, STATUS), sd(T2, 5 * 8, INTO));
+  a.loadAddress(T, 'results');
   if (detail === 'summary') {
     a.emit(isa.addi(10, T, 0), isa.addi(11, 0, RESULT_NAMES.length));
     a.jump('hash', 1);
@@ -153,7 +162,7 @@ function report(a: Assembler, detail: 'summary' | 'full'): void {
   }
   // No entry outlives its case.
   for (let i = 0; i < 4; i++) a.emit(ld(T2, ENTRIES_AT + 16 * i, CASE), sd(0, 0, T2));
-  a.emit(isa.addi(CASE, CASE, CASE_WORDS * 8));
+  a.emit(isa.addi(CASE, CASE, CASE_BYTES));
   a.branch(isa.BRANCHES.beq, CASE, CASES_END, 'end');
   a.jump('case');
   a.label('end');
@@ -170,13 +179,15 @@ function tables(a: Assembler, cases: readonly PagingCase[]): void {
   a.space(RESULT_NAMES.length * 8);
   a.label('cases');
   for (const one of cases) {
-    const snippet = BigInt(a.addressOf(`access ${ACCESSES[one.access]}`));
-    const { virtual, satp, status, reached, valueMask, causeMask, entries } = one;
-    const words = [virtual, satp, status, snippet, reached, valueMask, causeMask];
-    for (const word of words) a.doubleword(word);
+    const { virtual, satp, reached, valueMask, causeMask, entries, steps } = one;
+    for (const word of [virtual, satp, reached, valueMask, causeMask]) a.doubleword(word);
     for (const { at, value } of entries) {
       a.doubleword(at);
       a.doubleword(value);
+    }
+    for (const { access, status } of steps) {
+      a.doubleword(BigInt(a.addressOf(`access ${ACCESSES[access]}`)));
+      a.doubleword(status);
     }
   }
   a.label('casesEnd');
