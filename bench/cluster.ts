@@ -27,6 +27,8 @@ export interface ClusterOptions {
   agents: number;
   memory?: string;
   testFaults?: boolean;
+  /** Lets a host that gets SIGTERM move its guests first. */
+  drainTimeout?: string;
   /** Extra environment of every process. */
   env?: Record<string, string>;
 }
@@ -99,7 +101,18 @@ export class Cluster {
 
   async startAgent(name: string): Promise<Member> {
     const port = this.hosts.get(name)?.port ?? 0;
-    const args = ['--name', name, '--listen', `127.0.0.1:${port}`, '--page-ports', '0'];
+    // Hosts that end together have no elsewhere.
+    const drainTimeout = this.#options.drainTimeout ?? '0';
+    const args = [
+      '--drain-timeout',
+      drainTimeout,
+      '--name',
+      name,
+      '--listen',
+      `127.0.0.1:${port}`,
+      '--page-ports',
+      '0',
+    ];
     args.push('--coordinator', this.url, '--memory', this.#options.memory ?? '6GiB');
     const member = await this.#spawn('agent', name, join(this.dir, name), args);
     member.port = Number(String(member.ready[0]?.control).split(':').at(-1));
@@ -201,6 +214,8 @@ export class Cluster {
 
   async close(): Promise<void> {
     const members = [...this.hosts.values(), ...(this.coordinator ? [this.coordinator] : [])];
+    // Or each host would try to save its guests from the end of all of them.
+    if (this.#options.drainTimeout !== undefined) await this.post('/v1/shutdown').catch(() => {});
     const daemons = [...this.hosts.keys()].map((name) => this.daemonPid(name));
     for (const pid of daemons) signal(pid, 'SIGCONT');
     for (const { process: child } of members) child.kill('SIGCONT');

@@ -1,7 +1,7 @@
 /** A drain with real processes, small: the coordinator killed in the middle, nothing lost. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Drain, DrainPlan, Guest, Host, Migration } from '@godwit/protocol';
+import type { AuditResult, Drain, DrainPlan, Guest, Host, Migration } from '@godwit/protocol';
 import { Cluster } from '../cluster.ts';
 import { drainCase } from '../drain.ts';
 
@@ -10,7 +10,7 @@ const MIB = 2 ** 20;
 let cluster: Cluster;
 
 before(async () => {
-  cluster = await Cluster.start({ agents: 3, memory: '256MiB' });
+  cluster = await Cluster.start({ agents: 3, memory: '256MiB', drainTimeout: '90s' });
 });
 after(() => cluster?.close());
 
@@ -78,4 +78,32 @@ test('what keeps a guest is named; a host that dies in the middle is replaced by
     assert.ok(lost.includes(name) || (host !== 'a' && state === 'running'), `${name} ${host}`);
   }
   assert.equal(last?.state === 'completed', lost.length === 0);
+});
+
+test('an agent that gets SIGTERM moves its guests first, and its successor takes guests again', async () => {
+  await cluster.post('/v1/hosts/a/uncordon');
+  await cluster.request('DELETE', '/v1/guests/filler').catch(() => {});
+  const isRunning = ({ state }: Guest) => state === 'running' || state === 'migrating';
+  const before = (await cluster.get<Guest[]>('/v1/guests')).filter(isRunning);
+  const there = before.filter(({ host, name }) => host === 'b' && name.startsWith('g'));
+  assert.ok(there.length > 0);
+  const child = cluster.host('b').process;
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await cluster.until('it is leaving', async () => {
+    const { cordon } = await cluster.get<Host>('/v1/hosts/b');
+    return cordon?.by === 'agent';
+  });
+  assert.equal(await ended, 0);
+  const after = await cluster.get<Guest[]>('/v1/guests');
+  for (const { name } of there) {
+    const guest = after.find((each) => each.name === name);
+    assert.ok(guest?.state === 'running' && guest.host !== 'b', `${name}: ${guest?.state}`);
+    assert.ok((await cluster.post<AuditResult>(`/v1/guests/${name}/audit`)).ok, name);
+  }
+  await cluster.startAgent('b');
+  await cluster.until('it takes guests again', async () => {
+    const { cordon, state } = await cluster.get<Host>('/v1/hosts/b');
+    return cordon === undefined && state === 'connected';
+  });
 });

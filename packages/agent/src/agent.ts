@@ -212,6 +212,8 @@ export class Agent {
       for (const callback of this.#shutdowns) callback();
       return;
     }
+    // leaving.ts listens for it, while it does.
+    if (message.type === 'leave') return;
     if (this.#requests.onMessage(message) || this.migrations.onMessage(message)) return;
     this.log.warn({ message: message.type }, 'a message that nobody here takes');
   }

@@ -10,7 +10,8 @@
 import { randomBytes } from 'node:crypto';
 import { type ErrorData, GodwitError } from '@godwit/protocol';
 import { Agent } from './agent.ts';
-import { type Log, openLog } from './log.ts';
+import { leave } from './leaving.ts';
+import { openLog } from './log.ts';
 import { createMigrations } from './migration/manager.ts';
 import { parseOptions } from './options.ts';
 import { CoordinatorSeen } from './state/coordinator-seen.ts';
@@ -49,7 +50,7 @@ async function run(): Promise<void> {
   await tell({ type: 'alive', incarnation });
   const seen = CoordinatorSeen.open(options.stateDir);
   const agent = new Agent({ options, incarnation, journal, seen, deaths, log, createMigrations });
-  endWhenAsked(agent, log, async () => {
+  endWhenAsked(agent, options.drainTimeoutMs, async () => {
     await agent.close();
     journal.close();
     seen.close();
@@ -61,13 +62,20 @@ async function run(): Promise<void> {
   warmUp(WARM_THREADS).catch((error) => log.warn({ err: error }, 'no threads ahead'));
 }
 
-/** SIGTERM, SIGINT, or the coordinator's `shutdown`. */
-function endWhenAsked(agent: Agent, log: Log, close: () => Promise<void>): void {
+/**
+ * SIGTERM: its guests go elsewhere first, then it ends. SIGINT, the coordinator's `shutdown` and a
+ * second SIGTERM: at once, with the guests that are here.
+ */
+function endWhenAsked(agent: Agent, drainMs: number, close: () => Promise<void>): void {
+  const { log } = agent;
+  const atOnce = new AbortController();
+  let isLeaving = false;
   let isEnding = false;
   const end = (why: string) => {
     if (isEnding) return;
     isEnding = true;
-    log.info({ why }, 'ending, with all guests');
+    atOnce.abort();
+    log.info({ why }, 'ending, with all guests that are here');
     setTimeout(() => process.exit(1), CLOSE_LIMIT_MS).unref();
     tell({ type: 'ending' })
       .then(close)
@@ -79,7 +87,11 @@ function endWhenAsked(agent: Agent, log: Log, close: () => Promise<void>): void 
         },
       );
   };
-  process.on('SIGTERM', () => end('SIGTERM'));
+  process.on('SIGTERM', () => {
+    if (isLeaving || drainMs === 0) return end('SIGTERM');
+    isLeaving = true;
+    leave(agent, drainMs, atOnce.signal).then(() => end('SIGTERM'));
+  });
   process.on('SIGINT', () => end('SIGINT'));
   agent.onShutdown(() => end('shutdown by the coordinator'));
   process.on('disconnect', () => {

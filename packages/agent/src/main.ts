@@ -36,8 +36,8 @@ supervisor.on('ready', (control, daemonPid) => {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 });
 supervisor.on('ended', (exit, error) => (error ? fail(error) : process.exit(exit)));
-process.on('SIGTERM', () => supervisor.end('SIGTERM'));
-process.on('SIGINT', () => supervisor.end('SIGINT'));
+process.on('SIGTERM', () => supervisor.end('inOrder'));
+process.on('SIGINT', () => supervisor.end('inOrder'));
 // Whoever reads our stdout may go away; the agent stays.
 process.stdout.on('error', () => {});
 supervisor.start();

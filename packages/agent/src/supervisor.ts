@@ -58,6 +58,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   /** Some daemon of ours has been ready, and the link is dialled. */
   #wasReady = false;
   #isEnding = false;
+  #endCalls = 0;
   #pauseMs = RESTART_FIRST_MS;
   #restart: NodeJS.Timeout | undefined;
 
@@ -91,7 +92,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.#link.on('message', (message) => {
       if (message.type !== 'shutdown') return;
       this.#link.send({ type: 'done', request: message.request });
-      this.end('SIGTERM');
+      this.end('atOnce');
     });
   }
 
@@ -99,22 +100,28 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.#spawn();
   }
 
-  /** Ends the daemon and its guests, then itself. A second call kills. */
-  end(signal: 'SIGTERM' | 'SIGINT'): void {
+  /**
+   * Ends the daemon, then itself. `inOrder`: its guests go elsewhere first, as far as they can. A
+   * second call ends it at once, a third one kills.
+   */
+  end(how: 'inOrder' | 'atOnce'): void {
     const child = this.#child;
-    if (this.#isEnding) {
-      child?.kill('SIGKILL');
-      return;
-    }
+    const calls = ++this.#endCalls;
     this.#isEnding = true;
     clearTimeout(this.#restart);
     if (child === undefined) {
       void this.#finish(0, undefined);
       return;
     }
-    this.#log.info({ signal }, 'ending the daemon');
-    child.kill('SIGTERM');
-    const killer = setTimeout(() => child.kill('SIGKILL'), END_LIMIT_MS);
+    if (calls > 2) {
+      child.kill('SIGKILL');
+      return;
+    }
+    const isInOrder = how === 'inOrder' && calls === 1;
+    this.#log.info({ isInOrder }, 'ending the daemon');
+    child.kill(isInOrder ? 'SIGTERM' : 'SIGINT');
+    const limitMs = END_LIMIT_MS + (isInOrder ? this.#options.drainTimeoutMs : 0);
+    const killer = setTimeout(() => child.kill('SIGKILL'), limitMs);
     child.once('exit', () => clearTimeout(killer));
   }
 

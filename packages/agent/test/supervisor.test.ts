@@ -78,7 +78,7 @@ async function start(t: TestContext, flags: readonly string[] = []) {
   const coordinator = await FakeCoordinator.listen();
   t.after(() => coordinator.close());
   const dir = stateDir(t);
-  const common = ['--state-dir', dir, '--coordinator', coordinator.url, '--log-level', 'error'];
+  const common = ['--state-dir', dir, '--coordinator', coordinator.url, '--log-level', 'warn'];
   const agent = new AgentProcess(t, [...common, ...flags]);
   return { coordinator, dir, common, agent };
 }
@@ -107,6 +107,30 @@ test('a daemon that is killed is proved dead, and its successor runs no guest', 
   await until('its hello', () => lives().length === 2);
   assert.deepEqual(lives()[1]?.guests, []);
   assert.notEqual(lives()[1]?.incarnation, life?.incarnation);
+  agent.child.kill('SIGTERM');
+  assert.equal(await agent.end(), 0, agent.stderr);
+});
+
+test('SIGTERM asks for other hosts first; the coordinator says when it is over', async (t) => {
+  const { coordinator, agent } = await start(t);
+  await agent.isReady();
+  await until('the agent', () => coordinator.isConnected('agent'));
+  await coordinator.ask({ type: 'createGuest', spec: workloadSpec('w'), epoch: 3 });
+  agent.child.kill('SIGTERM');
+  await until('it asks', () => coordinator.all('leaving').length > 0);
+  coordinator.send({ type: 'leave', moved: 0, left: 1, isOver: true, note: 'no room' });
+  assert.equal(await agent.end(), 0, agent.stderr);
+  assert.match(agent.stderr, /these guests end with this host/);
+});
+
+test('a second SIGTERM ends it at once, guests and all', async (t) => {
+  const { coordinator, agent } = await start(t);
+  await agent.isReady();
+  await until('the agent', () => coordinator.isConnected('agent'));
+  await coordinator.ask({ type: 'createGuest', spec: workloadSpec('w'), epoch: 3 });
+  agent.child.kill('SIGTERM');
+  await until('it asks', () => coordinator.all('leaving').length > 0);
+  assert.equal(agent.exited, false);
   agent.child.kill('SIGTERM');
   assert.equal(await agent.end(), 0, agent.stderr);
 });
@@ -150,7 +174,7 @@ test('a daemon outlives its supervisor, and a second agent on its directory is r
   const done = await coordinator.ask({ type: 'createGuest', spec: workloadSpec('w'), epoch: 1 });
   assert.equal(done.type, 'done', 'it works on');
   assert.equal(coordinator.all('died').length, 0);
-  process.kill(daemonPid, 'SIGTERM');
+  process.kill(daemonPid, 'SIGINT');
   await until('its end', () => !isAlive(daemonPid));
 });
 

@@ -175,6 +175,8 @@ function startAgent(index: number, coordinator: string, options: ClusterOptions)
   const args = ['--name', name, '--state-dir', join(options.stateDir, `host-${name}`)];
   args.push('--listen', `127.0.0.1:${port}`, '--page-ports', '0', '--coordinator', coordinator);
   args.push('--memory', mibText(options.memoryBytes));
+  // The hosts of this cluster end together: there is no elsewhere.
+  args.push('--drain-timeout', '0');
   return startChild(`agent ${name}`, 'agent', args, options);
 }
 

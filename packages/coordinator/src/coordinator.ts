@@ -21,6 +21,7 @@ import type { Logger } from './log.ts';
 import { Migrations } from './migrations/migrations.ts';
 import { Cordons } from './placement/cordons.ts';
 import { Drains } from './placement/drains.ts';
+import { Leavers } from './placement/leavers.ts';
 import { Room } from './placement/room.ts';
 import { Settings } from './placement/settings.ts';
 import { loadRecords, type Records } from './records.ts';
@@ -47,6 +48,7 @@ export class Coordinator {
   readonly #migrations: Migrations;
   readonly #cordons: Cordons;
   readonly #drains: Drains;
+  readonly #leavers: Leavers;
 
   private constructor(records: Records, { log, faults, token, onShutdown }: CoordinatorOptions) {
     this.#records = records;
@@ -70,8 +72,10 @@ export class Coordinator {
     const views = new GuestViews(guests, agents, migrations);
     const drains = new Drains({
       ...{ records, agents, migrations, views, cordons, room, log, limits },
-      changed: () => {},
+      changed: (drain) => leavers.changed(drain),
     });
+    const leavers = new Leavers(agents, drains, log);
+    this.#leavers = leavers;
     const parts = { records, agents, guests, images, migrations, views, cordons, room, log };
     const commands = new GuestCommands(parts);
     const checkpoints = new Checkpoints(parts);
@@ -137,6 +141,7 @@ export class Coordinator {
       reports: (live, guests) => this.#guests.reports(live, guests),
       message: async (live, message) => {
         if (message.type === 'guestEvent') await this.#guests.event(live, message);
+        else if (message.type === 'leaving') await this.#leavers.ask(live);
         else if (message.type === 'images') this.#images.heard(live, message);
         else await this.#migrations.message(live, message);
       },

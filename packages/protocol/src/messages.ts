@@ -252,6 +252,21 @@ export const MESSAGES = {
     what: "Something in the guest's own life, reported by its owner.",
   },
 
+  leaving: {
+    tag: 8,
+    on: 'agent',
+    from: 'agent',
+    fields: {},
+    what: 'This host is about to end: its guests are to go elsewhere; repeated after a reconnect.',
+  },
+  leave: {
+    tag: 9,
+    on: 'agent',
+    from: 'coordinator',
+    fields: { moved: u32, left: u32, isOver: bool, note: prose },
+    what: 'How far that is; `isOver`: nothing more will move, whatever is left.',
+  },
+
   // --------------------------------------------------------- coordinator -> agent: requests
   createGuest: {
     tag: 16,

@@ -39,6 +39,10 @@ export function addDaemonCommands(program: Command, context: Context): void {
     .option('--page-ports <from-to>', 'ports of its page channels; 0: any', parsePorts, '7420-7499')
     .option('--coordinator <url>', 'where the coordinator is', COORDINATOR_DEFAULT)
     .option('--memory <size>', 'memory for guests', (text) => mibText(parseSize(text)))
+    .option(
+      '--drain-timeout <time>',
+      'for guests to go elsewhere at SIGTERM; 0: none (default: 60s)',
+    )
     .option('--durable', 'sync the journal to disk: survives a power failure, not only a crash');
   addDaemonOptions(agent);
   does(context, agent, ({ io, options }) => runDaemon(io, 'agent', options));

@@ -33,7 +33,9 @@ import { WaitingLine } from './waiting-line.ts';
 
 /** Settled migrations kept for people; the oldest are forgotten beyond it. */
 const HISTORY_MAX = 1_000;
-/** The flow of moves that people asked for one by one; every drain has one of its own. */
+/**
+ * Moves that people asked for one by one: a flow for each priority. Every drain is one of its own.
+ */
 const PEOPLE = 'people';
 
 type Watcher = (view: Migration) => void;
@@ -373,7 +375,7 @@ export class Migrations {
     drain?: string,
   ): MigrationRecord[] {
     const priority = moves[0]?.request.priority ?? 'normal';
-    const tickets = this.#line.tickets(flow, priority, moves.length);
+    const tickets = this.#line.tickets(`${flow} ${priority}`, priority, moves.length);
     const taken = new Set<string>();
     return moves.flatMap(({ request, guest }, i) => {
       const ticket = tickets[i];

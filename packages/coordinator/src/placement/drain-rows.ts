@@ -36,7 +36,9 @@ export function standingOf({ drain, guests, migrations }: DrainInput): DrainStan
   const failures = new Map<string, number>();
   for (const each of migrations) {
     newest.set(each.guest, each);
-    const isFailure = each.drain === drain.id && each.state === 'failed';
+    // A target that was cordoned while the move waited says nothing about the guest.
+    const isFailure =
+      each.drain === drain.id && each.state === 'failed' && each.error?.code !== 'host.cordoned';
     if (isFailure) failures.set(each.guest, (failures.get(each.guest) ?? 0) + 1);
   }
   const rows: DrainRow[] = [];

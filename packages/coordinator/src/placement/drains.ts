@@ -170,6 +170,21 @@ export class Drains {
   }
 
   /**
+   * For a host whose agent is about to end: time is short, so its moves go first, and guests that were
+   * being brought back stay where they are.
+   */
+  async startFor(host: string): Promise<void> {
+    const before = this.#parts.records.drains.get(host);
+    if (before?.state === 'moving' && before.kind === 'restore') await this.cancel(host);
+    await this.start(host, 'drain', { priority: 'high' }, 'agent');
+    const { records, cordons } = this.#parts;
+    // A drain that a person began goes on; that its host is leaving is news all the same.
+    const incarnation = this.#incarnation(host, 'agent');
+    if (cordons.get(host)?.by !== 'drain') return;
+    await commit(records.store, [cordons.put(host, 'agent', 'its agent is ending', incarnation)]);
+  }
+
+  /**
    * No more moves begin; those under way end as they end. The host stays cordoned.
    * @throws GodwitError `host.not_found`, `drain.not_found`, `drain.over`
    */

@@ -4,7 +4,7 @@
  *   waiting moves by their tags, running moves, limits --> [line] --> who starts, why the others wait
  *
  * Pure. Fair by tags (self-clocked fair queueing: Golestani, INFOCOM 1994): all moves of one drain are
- * one flow, those that people asked for another. A flow's next move gets the tag
+ * one flow, those that people asked for are one for each priority. A flow's next move gets the tag
  * max(clock, the flow's last tag) + 1 / weight, the lowest tag starts first, and the clock is the
  * highest tag that has started. So a drain of a thousand guests does not stand before a single move, a
  * priority is a share and not a right of way, and each tag is reached: below it every flow has room

@@ -73,7 +73,10 @@ export class Room {
     return this.#agents.hosts().map(({ name, state, freeBytes }) => {
       const cordon = this.#cordons.get(name);
       const cordoned = cordon && (cordon.by === 'agent' ? 'leaving' : 'cordoned');
-      const refuses = state === 'connected' ? cordoned : state;
+      // Gone for a moment is gone for a plan, 5 s before people are told.
+      const isThere = this.#agents.connected(name) !== undefined;
+      const away = state === 'connected' ? 'unreachable' : state;
+      const refuses = isThere ? cordoned : away;
       const roomBytes = Math.max(0, freeBytes - (promises.get(name) ?? 0));
       return { name, roomBytes, ...(refuses !== undefined && { refuses }) };
     });
