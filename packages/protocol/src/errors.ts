@@ -371,7 +371,8 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
   'drain.incomplete': {
     fault: 'user',
     exit: 1,
-    text: (d) => `host ${d.host}: ${d.state}, ${d.left} ${d.left === 1 ? 'guest' : 'guests'} left`,
+    text: (d) =>
+      `${d.kind} of host ${d.host} is ${d.state}, ${d.left} ${d.left === 1 ? 'guest' : 'guests'} left`,
     hint: 'remove what keeps them (above), then the same command again',
   },
   'line.full': {
