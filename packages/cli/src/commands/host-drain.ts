@@ -99,7 +99,7 @@ async function follow(api: ApiClient, io: Io, host: string, isJson: boolean): Pr
   const stop = new AbortController();
   const release = io.onSignal(() => stop.abort());
   let last: Drain | undefined;
-  let shownAtMs = 0;
+  let shownAtMs = Number.NEGATIVE_INFINITY;
   let shown = '';
   try {
     for await (const drain of api.watchDrain(host, stop.signal)) {
