@@ -392,7 +392,7 @@ export const MESSAGES = {
   },
 
   images: {
-    tag: 26,
+    tag: 30,
     on: 'agent',
     from: 'agent',
     fields: {
@@ -401,7 +401,7 @@ export const MESSAGES = {
     what: 'Which images this host holds; after the welcome, and when that changed.',
   },
   fetchImage: {
-    tag: 27,
+    tag: 31,
     on: 'agent',
     from: 'coordinator',
     fields: { request: u32, digest: imageDigest, from: list(address, HOLDERS_MAX) },
