@@ -3,11 +3,13 @@
  */
 import { drain } from './drain.ts';
 import { latency } from './latency.ts';
+import { peers } from './peers.ts';
 import { transfer } from './transfer.ts';
 
 const BENCHES: {
   readonly [name: string]: { run: (args: string[]) => Promise<void>; what: string };
 } = {
+  peers: { run: peers, what: 'total time and downtime in four scenarios, beside QEMU' },
   transfer: { run: transfer, what: 'bulk pre-copy of an idle guest, beside iperf3' },
   drain: { run: drain, what: 'a host emptied of 20 guests, the coordinator killed in the middle' },
   latency: {

@@ -6,8 +6,7 @@
  * before it. Acknowledgements carry the guest's own count of writes; one that was lost or carried out
  * twice would put it out of step.
  */
-import { CommandError, EXIT } from '@godwit/cli';
-import type { GapMeter } from './gap-meter.ts';
+import { CommandError, EXIT, type GapMeter } from '@godwit/cli';
 import type { KvSession } from './kv-session.ts';
 
 /** Requests under way: enough that a reply is always due, and in a race as many as the guest takes. */

@@ -13,6 +13,8 @@ import {
   CommandError,
   durationText,
   EXIT,
+  followPulse,
+  GapMeter,
   type Io,
   MigrationView,
   printError,
@@ -20,7 +22,6 @@ import {
   usageError,
 } from '@godwit/cli';
 import type { AuditResult, Migration } from '@godwit/protocol';
-import { GapMeter } from './gap-meter.ts';
 import type { ClientVerdict } from './kv-traffic.ts';
 import {
   fullScale,
@@ -40,7 +41,6 @@ import {
   verdictText,
 } from './report.ts';
 import { Stage } from './stage.ts';
-import { followPulse } from './workload-pulse.ts';
 
 interface Options {
   readonly json: boolean;

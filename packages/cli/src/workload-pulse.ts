@@ -4,7 +4,7 @@
  *
  * Asking costs the agent's main thread a request, so it is done only while a move is under way.
  */
-import { pause } from '@godwit/cli';
+import { pause } from './api-client.ts';
 import type { GapMeter } from './gap-meter.ts';
 
 const EVERY_MS = 4;

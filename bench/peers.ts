@@ -1,0 +1,184 @@
+/**
+ * npm run bench -- peers: four scenarios through QEMU and through us, on loopback, alternating in one run.
+ *
+ *   npm run bench -- peers [--quick --json --pairs 7 --memory-mib 1024]
+ *
+ *   scenario       QEMU's guest (Linux)                      ours (a workload)
+ *   idle-random    3/4 of its RAM random bytes               as many random bytes as QEMU has to send
+ *   idle-zero      freshly booted                            RAM of zeros
+ *   dirty50of256   50 MiB/s over 256 MiB                     the same
+ *   dirtymax64     64 MiB as fast as a vCPU can              the same
+ *
+ * Ours writes 1 MiB/s where the scenario says idle: its count of writes is the heartbeat that is watched
+ * from outside, as QEMU's guest prints one on its console. A pair is one move in every mode by either
+ * side; the mode with the least median total stands for its side. --quick is one pair with half of the
+ * memory and writes no result; otherwise docs/results/peers.md and .svg are written.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { followPulse, GapMeter } from '@godwit/cli';
+import type { CreateGuestRequest, Mode } from '@godwit/protocol';
+import { Cluster } from './cluster.ts';
+import { markdown, svg } from './peers-text.ts';
+import { type QemuRun, qemuRuns, requireQemu } from './qemu.ts';
+import { median } from './statistics.ts';
+
+const MIB = 2 ** 20;
+const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
+/** The peer's best mode differs by scenario: plain, more streams, post-copy that lets faults overtake. */
+const QEMU_MODES = ['plain', 'multifd4', 'preempt-r1'];
+const QEMU_MODES_QUICK = ['plain'];
+/** What Linux itself needs beside the random bytes, as the peer's count of sent bytes shows. */
+const LINUX_BYTES = 56 * MIB;
+
+type Workload = NonNullable<CreateGuestRequest['workload']>;
+
+interface Scenario {
+  readonly name: string;
+  memoryBytes(peerBytes: number): number;
+  readonly workload: Omit<Workload, 'seed'>;
+}
+
+const BEAT = { pattern: 'hotset', rateMiBps: 1, hotBytes: 65_536 } as const;
+const all = (bytes: number) => bytes;
+
+const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'idle-random',
+    memoryBytes: (bytes) => (bytes * 3) / 4 + LINUX_BYTES,
+    workload: { ...BEAT, content: 'random' },
+  },
+  { name: 'idle-zero', memoryBytes: all, workload: { ...BEAT, content: 'zero' } },
+  {
+    name: 'dirty50of256',
+    memoryBytes: all,
+    workload: { pattern: 'hotset', content: 'zero', rateMiBps: 50, hotBytes: 256 * MIB },
+  },
+  {
+    name: 'dirtymax64',
+    memoryBytes: all,
+    workload: { pattern: 'hotset', content: 'zero', hotBytes: 64 * MIB },
+  },
+];
+
+export interface Side {
+  readonly mode: string;
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+  readonly outsideGapMs: number;
+}
+
+export interface PeerResult {
+  readonly name: string;
+  readonly link: 'loopback';
+  readonly godwit: Side;
+  readonly qemu: Side;
+}
+
+export async function peers(args: string[]): Promise<void> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      json: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      pairs: { type: 'string' },
+      'memory-mib': { type: 'string' },
+    },
+  });
+  requireQemu();
+  const memoryMiB = Number(values['memory-mib'] ?? (values.quick ? 512 : 1024));
+  const pairs = Number(values.pairs ?? (values.quick ? 1 : 7));
+  const qemuModes = values.quick ? QEMU_MODES_QUICK : QEMU_MODES;
+  const scenarios: PeerResult[] = [];
+  for (const scenario of SCENARIOS) {
+    scenarios.push(await measured(scenario, pairs, memoryMiB, qemuModes));
+  }
+  const text = markdown(scenarios, { pairs, memoryMiB });
+  if (!values.quick) {
+    writeFileSync(new URL('../docs/results/peers.md', import.meta.url), text);
+    writeFileSync(new URL('../docs/results/peers.svg', import.meta.url), svg(scenarios));
+  }
+  console.log(values.json ? JSON.stringify({ scenarios }) : text);
+}
+
+async function measured(
+  scenario: Scenario,
+  pairs: number,
+  memoryMiB: number,
+  qemuModes: readonly string[],
+): Promise<PeerResult> {
+  const { name } = scenario;
+  const cluster = await Cluster.start({ agents: 2 });
+  try {
+    await cluster.createGuest({
+      name: 'guest',
+      kind: 'workload',
+      memoryBytes: scenario.memoryBytes(memoryMiB * MIB),
+      workload: { ...scenario.workload, seed: 1 },
+      host: 'a',
+    });
+    // Both hosts have touched the memory before, as the peer's scripts see to on their side.
+    for (const mode of MODES) await move(cluster, mode, name);
+    const [ours, theirs]: [Side[], QemuRun[]] = [[], []];
+    for (let pair = 0; pair < pairs; pair++) {
+      for (const mode of MODES) ours.push(...(await move(cluster, mode, name)));
+      for (const run of await qemuRuns(name, qemuModes, `${memoryMiB}M`)) {
+        theirs.push(say(name, 'qemu', run));
+      }
+    }
+    return { name, link: 'loopback', godwit: best(ours), qemu: best(theirs) };
+  } finally {
+    await cluster.close();
+  }
+}
+
+/**
+ * Moves the guest to the other host, its heartbeat watched from outside. Nothing when the mode gave up:
+ * pre-copy does, where the guest writes faster than the link carries.
+ */
+async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Side[]> {
+  const { host } = await cluster.guest('guest');
+  const controls = [...cluster.hosts.keys()].map((name) => cluster.controlAddress(name));
+  const over = new AbortController();
+  const meter = new GapMeter();
+  const pulse = followPulse('guest', controls, meter, over.signal);
+  try {
+    const to = host === 'a' ? 'b' : 'a';
+    const ended = await cluster.migrate({ guest: 'guest', to, mode });
+    if (ended.result === undefined) {
+      console.error(`${scenario} godwit ${mode}: ${ended.error?.message}`);
+      return [];
+    }
+    const { totalMs, downtimeMs } = ended.result;
+    return [say(scenario, 'godwit', { mode, totalMs, downtimeMs, outsideGapMs: meter.end() })];
+  } finally {
+    over.abort();
+    await pulse;
+  }
+}
+
+function say<T extends Side>(scenario: string, who: string, side: T): T {
+  const { mode, totalMs, downtimeMs, outsideGapMs } = side;
+  console.error(
+    `${scenario} ${who} ${mode}: total ${totalMs.toFixed(0)} ms, downtime ${downtimeMs.toFixed(1)} ms, ` +
+      `outside gap ${outsideGapMs.toFixed(0)} ms`,
+  );
+  return side;
+}
+
+/** Medians of the mode whose total is least. */
+function best(sides: readonly Side[]): Side {
+  const modes = [...new Set(sides.map((side) => side.mode))].map((mode) => {
+    const of = (key: 'totalMs' | 'downtimeMs' | 'outsideGapMs') =>
+      median(sides.filter((side) => side.mode === mode).map((side) => side[key]));
+    return {
+      mode,
+      totalMs: of('totalMs'),
+      downtimeMs: of('downtimeMs'),
+      outsideGapMs: of('outsideGapMs'),
+    };
+  });
+  const [first] = modes.sort((a, b) => a.totalMs - b.totalMs);
+  if (first === undefined) throw new Error('not one migration of the scenario came to its end');
+  return first;
+}
