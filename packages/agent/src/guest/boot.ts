@@ -4,7 +4,8 @@
  *   image store, request -> BootSource -> [boot] -> loader of the machine package -> RAM, power-on state
  *
  * A source is asked each time, so that the bytes need not be kept while the guest runs, and a guest that
- * came from another host can be given one later. Main thread; no hart of the guest runs.
+ * came from another host can be given one later. No hart of the guest runs meanwhile. A kernel goes through
+ * a memory task's thread (tens of megabytes to copy), a small program is loaded where it is.
  */
 import {
   type GuestMemory,

@@ -436,7 +436,9 @@ export class Guest extends EventEmitter<GuestEvents> {
   /** Fills zeroed RAM from the boot source. */
   async #load(goesOn: boolean): Promise<void> {
     const boot = await this.boot!();
-    bootGuest(this.memory, boot, { clock: this.spec.clock, goesOn });
+    const options = { clock: this.spec.clock, goesOn };
+    if (boot.kind === 'elf') bootGuest(this.memory, boot, options);
+    else await runMemoryTask(this.memory, { kind: 'boot', boot, options });
   }
 
   /**

@@ -9,12 +9,15 @@
 import { availableParallelism } from 'node:os';
 import type { AuditResult, GuestMemory, WorkloadSpec, WrittenCheckpoint } from '@godwit/machine';
 import { Thread } from '../thread.ts';
+import type { BootOptions, GuestBoot } from './boot.ts';
 import type { MemoryCommands } from './memory.worker.ts';
 
 export type MemoryTask =
   /** Every byte of RAM to this value: also the first touch of cold memory. */
   | { readonly kind: 'wipe'; readonly byte: number }
   | { readonly kind: 'fill'; readonly spec: WorkloadSpec }
+  /** Kernel and RAM disk are tens of megabytes; shared bytes are not copied on their way here. */
+  | { readonly kind: 'boot'; readonly boot: GuestBoot; readonly options: BootOptions }
   | { readonly kind: 'audit'; readonly spec: WorkloadSpec; readonly counts: readonly number[] }
   /** SHA-256 of RAM and machine state: one thread, the hash is a chain. */
   | { readonly kind: 'digest' }
@@ -31,6 +34,7 @@ export type MemoryTask =
 export interface MemoryTaskResults {
   wipe: null;
   fill: null;
+  boot: null;
   audit: AuditResult;
   digest: string;
   write: WrittenCheckpoint;
@@ -49,6 +53,9 @@ export interface MemoryTaskInput {
 const PAGES_PER_THREAD_MIN = 8192;
 const THREADS_MAX = 4;
 
+/** Tasks that one thread does over all pages. */
+const WHOLE: readonly MemoryTask['kind'][] = ['boot', 'digest', 'write', 'read'];
+
 export const MEMORY_THREAD = new URL('./memory.worker.ts', import.meta.url);
 
 /** @returns one result a range, in the order of the ranges */
@@ -57,8 +64,7 @@ export async function runMemoryTask<T extends MemoryTask>(
   task: T,
 ): Promise<MemoryTaskResults[T['kind']][]> {
   const useful = Math.ceil(guest.pages / PAGES_PER_THREAD_MIN);
-  const isWhole = task.kind === 'digest' || task.kind === 'write' || task.kind === 'read';
-  const threads = isWhole ? 1 : Math.min(useful, availableParallelism(), THREADS_MAX);
+  const threads = WHOLE.includes(task.kind) ? 1 : Math.min(useful, availableParallelism(), THREADS_MAX);
   const pagesEach = Math.ceil(guest.pages / threads);
   const ranges = Array.from({ length: threads }, (_, i) => ({
     memory: guest.memory,

@@ -11,6 +11,7 @@ import {
   writeCheckpoint,
 } from '@godwit/machine';
 import { serveThread } from '../thread.ts';
+import { bootGuest } from './boot.ts';
 import { asGodwitError } from './machine-errors.ts';
 import type { MemoryTaskInput, MemoryTaskResults } from './memory-task.ts';
 
@@ -24,6 +25,9 @@ function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
       return null;
     case 'fill':
       fillWorkload(guest, task.spec, fromPage, toPage);
+      return null;
+    case 'boot':
+      bootGuest(guest, task.boot, task.options);
       return null;
     case 'audit':
       return audit(guest, task.spec, task.counts, fromPage, toPage);
