@@ -16,19 +16,23 @@ import { executeAtomic } from './atomics';
 import { COPY, crossingEntry, crossingSlot, dropCode, prepareCrossing } from './code';
 import { core, DONE, DONE_JUMPED, DONE_SWITCHED, raise, RETRY, setField, TRAPPED } from './core';
 import { immI, immS, rs1At } from './decode';
-import { executeFloat, loadFloat, NOT_FLOAT, storeFloat } from './float-instructions';
-import { HART_PC, HART_X } from './machine-map.ts';
+import { BOX, executeFloat, loadFloat, NOT_FLOAT, storeFloat } from './float-instructions';
+import { isDirty, plainFloat } from './float-plain';
+import { HART_F, HART_PC, HART_X } from './machine-map.ts';
 import { PAGE_SIZE } from './memory-map.ts';
 import { codeAt, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
 import {
   DO_ADD, DO_ADDI, DO_ADDIW, DO_ADDW, DO_AMO, DO_AND, DO_ANDI, DO_AUIPC, DO_BEQ, DO_BEQ_FAR, DO_BGE,
-  DO_BGE_FAR, DO_BGEU, DO_BGEU_FAR, DO_BLT, DO_BLT_FAR, DO_BLTU, DO_BLTU_FAR, DO_BNE, DO_BNE_FAR,
-  DO_CROSSING, DO_DIV, DO_DIVU, DO_DIVUW, DO_DIVW, DO_FENCE, DO_FENCE_I, DO_FLOAT, DO_ILLEGAL, DO_JAL,
-  DO_JAL_FAR, DO_JALR, DO_LB, DO_LBU, DO_LD, DO_LH, DO_LHU, DO_LI, DO_LOAD_FP, DO_LUI, DO_LW, DO_LWU,
-  DO_MUL, DO_MULH, DO_MULHSU, DO_MULHU, DO_MULW, DO_MV, DO_NOP, DO_OR, DO_ORI, DO_PAGE_END, DO_REM,
-  DO_REMU, DO_REMUW, DO_REMW, DO_SB, DO_SD, DO_SH, DO_SLL, DO_SLLI, DO_SLLIW, DO_SLLW, DO_SLT, DO_SLTI,
-  DO_SLTIU, DO_SLTU, DO_SRA, DO_SRAI, DO_SRAIW, DO_SRAW, DO_SRL, DO_SRLI, DO_SRLIW, DO_SRLW, DO_STORE_FP,
-  DO_SUB, DO_SUBW, DO_SW, DO_SYSTEM, DO_UNDECODED, DO_XOR, DO_XORI,
+  DO_BGEU, DO_BGEU_FAR, DO_BGE_FAR, DO_BLT, DO_BLTU, DO_BLTU_FAR, DO_BLT_FAR, DO_BNE, DO_BNE_FAR,
+  DO_CROSSING, DO_DIV, DO_DIVU, DO_DIVUW, DO_DIVW, DO_FADD_D, DO_FCVT_D_L, DO_FCVT_D_W, DO_FCVT_L_D,
+  DO_FCVT_W_D, DO_FDIV_D, DO_FENCE, DO_FENCE_I, DO_FEQ_D, DO_FLD, DO_FLE_D, DO_FLOAT, DO_FLT_D, DO_FLW,
+  DO_FMADD_D, DO_FMSUB_D, DO_FMUL_D, DO_FMV_D_X, DO_FMV_X_D, DO_FNMADD_D, DO_FNMSUB_D, DO_FSD, DO_FSGNJN_D,
+  DO_FSGNJX_D, DO_FSGNJ_D, DO_FSQRT_D, DO_FSUB_D, DO_FSW, DO_ILLEGAL, DO_JAL, DO_JALR, DO_JAL_FAR, DO_LB,
+  DO_LBU, DO_LD, DO_LH, DO_LHU, DO_LI, DO_LUI, DO_LW, DO_LWU, DO_MUL, DO_MULH, DO_MULHSU, DO_MULHU, DO_MULW,
+  DO_MV, DO_NOP, DO_OR, DO_ORI, DO_PAGE_END, DO_REM, DO_REMU, DO_REMUW, DO_REMW, DO_SB, DO_SD, DO_SH,
+  DO_SLL, DO_SLLI, DO_SLLIW, DO_SLLW, DO_SLT, DO_SLTI, DO_SLTIU, DO_SLTU, DO_SRA, DO_SRAI, DO_SRAIW,
+  DO_SRAW, DO_SRL, DO_SRLI, DO_SRLIW, DO_SRLW, DO_SUB, DO_SUBW, DO_SW, DO_SYSTEM, DO_UNDECODED, DO_XOR,
+  DO_XORI,
 } from './operations';
 import { decodeCrossing, decodeEntry, fetchedAt, wordAt } from './predecode';
 import { fetchHigh, loadSlow, placeToFetch, storeSlow } from './ram';
@@ -59,6 +63,22 @@ import { ILLEGAL_INSTRUCTION } from './trap';
   const place = lookUp<T>(writes, rs1(h, e) + imm(e));
   if (place == NO_PLACE) return false;
   store<T>(place, <T>rs2(h, e));
+  return true;
+}
+
+/** The same for the floating-point registers, while their state is Dirty anyway. */
+@inline function loadsFloat<T>(h: usize, reads: usize, e: usize): bool {
+  const place = lookUp<T>(reads, rs1(h, e) + imm(e));
+  if (place == NO_PLACE || !isDirty(h)) return false;
+  const bits = <u64>load<T>(place);
+  store<u64>(at1(h, e), sizeof<T>() == 8 ? bits : bits | BOX, HART_F);
+  return true;
+}
+
+@inline function storesFloat<T>(h: usize, writes: usize, e: usize): bool {
+  const place = lookUp<T>(writes, rs1(h, e) + imm(e));
+  if (place == NO_PLACE || !isDirty(h)) return false;
+  store<T>(place, <T>load<u64>(h + (<usize>load<u8>(e, 3) << 3), HART_F));
   return true;
 }
 
@@ -114,7 +134,7 @@ function illegal(slot: usize, e: usize): void {
 /** Loads and stores of floating-point registers. */
 function accessFloat(e: usize, i: u32, left: u32): i32 {
   const base = load<u64>(core.block + rs1At(i), HART_X);
-  return load<u8>(e) == DO_LOAD_FP
+  return <i32>load<u8>(e) <= DO_FLD
     ? loadFloat(core.reads, i, base + immI(i), left)
     : storeFloat(core.writes, i, base + immS(i), left);
 }
@@ -136,17 +156,16 @@ function slow(page: u64, slot: usize, e: usize, left: u32): i32 {
     case DO_SH: storeSlow<u16>(address, rs2(h, e)); break;
     case DO_SW: storeSlow<u32>(address, rs2(h, e)); break;
     case DO_SD: storeSlow<u64>(address, rs2(h, e)); break;
-    case DO_LOAD_FP: case DO_STORE_FP:
+    case DO_FLW: case DO_FLD: case DO_FSW: case DO_FSD:
       if (accessFloat(e, wordAt(slot, e), left) == NOT_FLOAT) illegal(slot, e);
       break;
     case DO_AMO: executeAtomic(wordAt(slot, e), left); break;
     case DO_SYSTEM: executeSystem(wordAt(slot, e), pcOf(page, slot, e)); break;
-    case DO_FLOAT: if (!executeFloat(wordAt(slot, e))) illegal(slot, e); break;
     case DO_FENCE_I:
       dropCode();
       core.outcome = DONE_SWITCHED;
       break;
-    default: illegal(slot, e);
+    default: if (<i32>load<u8>(e) < DO_FLOAT || !executeFloat(wordAt(slot, e))) illegal(slot, e);
   }
   zero(h);
   return core.outcome;
@@ -224,6 +243,31 @@ export function execute(count: u32): u32 {
         break;
       case DO_SD:
         if (!stores<u64>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+
+      case DO_FLW:
+        if (!loadsFloat<u32>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_FLD:
+        if (!loadsFloat<u64>(h, reads, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_FSW:
+        if (!storesFloat<u32>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_FSD:
+        if (!storesFloat<u64>(h, writes, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+
+      // In two groups, because a function called from one place only is inlined there, and this loop must stay small.
+      case DO_FADD_D: case DO_FSUB_D: case DO_FMUL_D: case DO_FDIV_D: case DO_FSQRT_D: case DO_FMADD_D:
+      case DO_FMSUB_D: case DO_FNMSUB_D: case DO_FNMADD_D:
+        if (!plainFloat(h, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        break;
+      case DO_FSGNJ_D: case DO_FSGNJN_D: case DO_FSGNJX_D: case DO_FEQ_D: case DO_FLT_D: case DO_FLE_D:
+      case DO_FCVT_D_W: case DO_FCVT_D_L: case DO_FCVT_W_D: case DO_FCVT_L_D: case DO_FMV_X_D:
+      case DO_FMV_D_X:
+        if (!plainFloat(h, e) && slow(page, slot, e, left)) return leave(page, slot, e, count - left);
+        zero(h);
         break;
 
       case DO_NOP: break;

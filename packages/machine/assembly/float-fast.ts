@@ -24,19 +24,22 @@ import {
 }
 
 /** What rounding took from `sum` = a + b. */
-@inline function twoSumError<T>(a: T, b: T, sum: T): T {
+@inline export function twoSumError<T>(a: T, b: T, sum: T): T {
   const bPart = sum - a;
   return <T>((a - (sum - bPart)) + (b - bPart));
 }
 
-/** Bits of a normal number's significand down to its lowest 1. */
+/** Bits of a number's significand from the hidden one down to the lowest 1. */
 @inline function width<T>(bits: u64): i32 {
   const low = fraction<T>(bits);
   return low ? precision<T>() - <i32>ctz(low) : 1;
 }
 
-/** Whether a * b surely needs no more bits than a significand has. Both normal. */
-@inline function isExactProduct<T>(a: u64, b: u64): bool {
+/**
+ * Whether a * b surely needs no more bits than a significand has. Of finite numbers; a subnormal one seems
+ * wider than it is.
+ */
+@inline export function isExactProduct<T>(a: u64, b: u64): bool {
   return width<T>(a) + width<T>(b) <= precision<T>();
 }
 
@@ -55,9 +58,7 @@ export function add<T>(a: u64, b: u64): u64 {
 
 export function mul<T>(a: u64, b: u64): u64 {
   const product = <T>(valueOf<T>(a) * valueOf<T>(b));
-  // A normal product of a subnormal factor is left to the other one: width() is of normal numbers.
-  if (fp.mode == RNE && isOrdinary<T>(product) && (knowsInexact()
-    || (isOrdinary<T>(valueOf<T>(a)) && isOrdinary<T>(valueOf<T>(b)) && isExactProduct<T>(a, b)))) {
+  if (fp.mode == RNE && isOrdinary<T>(product) && (knowsInexact() || isExactProduct<T>(a, b))) {
     return bitsOf<T>(product);
   }
   return mulSoft<T>(a, b);

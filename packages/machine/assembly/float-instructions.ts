@@ -24,7 +24,7 @@ const FLAGS: u32 = 31;
 const FRM_SHIFT: u32 = 5;
 
 /** What a boxed single has in its upper half. */
-const BOX: u64 = 0xffffffff00000000;
+export const BOX: u64 = 0xffffffff00000000;
 
 @inline function isOff(): bool { return (field(HART_MSTATUS) & MSTATUS_FS) == 0; }
 

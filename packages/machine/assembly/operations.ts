@@ -102,9 +102,36 @@ export const DO_FENCE = 76;
 export const DO_FENCE_I = 77;
 export const DO_AMO = 78;
 export const DO_SYSTEM = 79;
-export const DO_LOAD_FP = 80;
-export const DO_STORE_FP = 81;
-export const DO_FLOAT = 82;
+
+// Loads and stores of floating-point registers.
+export const DO_FLW = 80;
+export const DO_FLD = 81;
+export const DO_FSW = 82;
+export const DO_FSD = 83;
+
+// Floating point from the word; then the commonest of it (float-plain.ts), which may turn to that after all.
+export const DO_FLOAT = 84;
+export const DO_FADD_D = 85;
+export const DO_FSUB_D = 86;
+export const DO_FMUL_D = 87;
+export const DO_FDIV_D = 88;
+export const DO_FSQRT_D = 89;
+export const DO_FMADD_D = 90;
+export const DO_FMSUB_D = 91;
+export const DO_FNMSUB_D = 92;
+export const DO_FNMADD_D = 93;
+export const DO_FSGNJ_D = 94;
+export const DO_FSGNJN_D = 95;
+export const DO_FSGNJX_D = 96;
+export const DO_FEQ_D = 97;
+export const DO_FLT_D = 98;
+export const DO_FLE_D = 99;
+export const DO_FCVT_D_W = 100;
+export const DO_FCVT_D_L = 101;
+export const DO_FCVT_W_D = 102;
+export const DO_FCVT_L_D = 103;
+export const DO_FMV_X_D = 104;
+export const DO_FMV_D_X = 105;
 
 /** How many there are. */
-export const DO_COUNT = 83;
+export const DO_COUNT = 106;

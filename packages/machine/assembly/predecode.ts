@@ -15,15 +15,19 @@ import {
   SRLIW_SRAIW, SW, XOR, XORI,
 } from './decode';
 import { expand } from './expand';
+import { DYNAMIC, RNE, RTZ } from './float-format';
 import { PAGE_SIZE } from './memory-map.ts';
 import {
   DO_ADD, DO_ADDI, DO_ADDIW, DO_ADDW, DO_AMO, DO_AND, DO_ANDI, DO_AUIPC, DO_BEQ, DO_BEQ_FAR, DO_BGE,
-  DO_BGEU, DO_BLT, DO_BLTU, DO_BNE, DO_CROSSING, DO_DIV, DO_DIVU, DO_DIVUW, DO_DIVW, DO_FENCE, DO_FENCE_I,
-  DO_FLOAT, DO_ILLEGAL, DO_JAL, DO_JAL_FAR, DO_JALR, DO_LB, DO_LBU, DO_LD, DO_LH, DO_LHU, DO_LI,
-  DO_LOAD_FP, DO_LUI, DO_LW, DO_LWU, DO_MUL, DO_MULH, DO_MULHSU, DO_MULHU, DO_MULW, DO_MV, DO_NOP, DO_OR,
-  DO_ORI, DO_REM, DO_REMU, DO_REMUW, DO_REMW, DO_SB, DO_SD, DO_SH, DO_SLL, DO_SLLI, DO_SLLIW, DO_SLLW,
-  DO_SLT, DO_SLTI, DO_SLTIU, DO_SLTU, DO_SRA, DO_SRAI, DO_SRAIW, DO_SRAW, DO_SRL, DO_SRLI, DO_SRLIW,
-  DO_SRLW, DO_STORE_FP, DO_SUB, DO_SUBW, DO_SW, DO_SYSTEM, DO_XOR, DO_XORI,
+  DO_BGEU, DO_BLT, DO_BLTU, DO_BNE, DO_CROSSING, DO_DIV, DO_DIVU, DO_DIVUW, DO_DIVW, DO_FADD_D, DO_FCVT_D_L,
+  DO_FCVT_D_W, DO_FCVT_L_D, DO_FCVT_W_D, DO_FDIV_D, DO_FENCE, DO_FENCE_I, DO_FEQ_D, DO_FLD, DO_FLE_D,
+  DO_FLOAT, DO_FLT_D, DO_FLW, DO_FMADD_D, DO_FMSUB_D, DO_FMUL_D, DO_FMV_D_X, DO_FMV_X_D, DO_FNMADD_D,
+  DO_FNMSUB_D, DO_FSD, DO_FSGNJN_D, DO_FSGNJX_D, DO_FSGNJ_D, DO_FSQRT_D, DO_FSUB_D, DO_FSW, DO_ILLEGAL,
+  DO_JAL, DO_JALR, DO_JAL_FAR, DO_LB, DO_LBU, DO_LD, DO_LH, DO_LHU, DO_LI, DO_LUI, DO_LW, DO_LWU, DO_MUL,
+  DO_MULH, DO_MULHSU, DO_MULHU, DO_MULW, DO_MV, DO_NOP, DO_OR, DO_ORI, DO_REM, DO_REMU, DO_REMUW, DO_REMW,
+  DO_SB, DO_SD, DO_SH, DO_SLL, DO_SLLI, DO_SLLIW, DO_SLLW, DO_SLT, DO_SLTI, DO_SLTIU, DO_SLTU, DO_SRA,
+  DO_SRAI, DO_SRAIW, DO_SRAW, DO_SRL, DO_SRLI, DO_SRLIW, DO_SRLW, DO_SUB, DO_SUBW, DO_SW, DO_SYSTEM, DO_XOR,
+  DO_XORI,
 } from './operations';
 
 /** rd of an instruction that writes x0. */
@@ -131,6 +135,55 @@ function register32(i: u32): void {
   }
 }
 
+/** Floating-point registers, or an x register as rs1 or (`toX`) as rd. */
+function floats(operation: u32, i: u32): void { put(operation, rdOf(i), rs1Of(i), rs2Of(i), <i32>(i >> 27)); }
+function toX(operation: u32, i: u32): void {
+  put(operation, rdOf(i) ? rdOf(i) : NOWHERE, rs1Of(i), rs2Of(i), 0);
+}
+
+/** Whether float-plain.ts may do it: it rounds to nearest even, or as frm says, and that is looked at there. */
+@inline function isPlain(i: u32): bool { return funct3(i) == RNE || funct3(i) == DYNAMIC; }
+
+/** MADD and its kin; rs3 becomes the immediate. */
+function fused(operation: u32, i: u32): void {
+  if (isPlain(i) && (i >> 25 & 3) == 1) floats(operation, i);
+  else whole(DO_FLOAT);
+}
+
+/** Operations of D that round: funct7, and the number in rs2's place where it is one. */
+function rounded(i: u32): void {
+  switch (funct7(i) << 5 | (i >> 30 ? rs2Of(i) : 0)) {
+    case 0x01 << 5: floats(DO_FADD_D, i); break;
+    case 0x05 << 5: floats(DO_FSUB_D, i); break;
+    case 0x09 << 5: floats(DO_FMUL_D, i); break;
+    case 0x0d << 5: floats(DO_FDIV_D, i); break;
+    case 0x69 << 5: floats(DO_FCVT_D_W, i); break;
+    case 0x69 << 5 | 2: floats(DO_FCVT_D_L, i); break;
+    default: if (i >> 20 == 0x2d << 5) floats(DO_FSQRT_D, i); else whole(DO_FLOAT);
+  }
+}
+
+/** OP-FP: the commonest have an operation of their own, all else is executed from the word. */
+function float(i: u32): void {
+  switch (funct7(i) << 3 | funct3(i)) {
+    case 0x11 << 3: floats(DO_FSGNJ_D, i); return;
+    case 0x11 << 3 | 1: floats(DO_FSGNJN_D, i); return;
+    case 0x11 << 3 | 2: floats(DO_FSGNJX_D, i); return;
+    case 0x51 << 3: toX(DO_FLE_D, i); return;
+    case 0x51 << 3 | 1: toX(DO_FLT_D, i); return;
+    case 0x51 << 3 | 2: toX(DO_FEQ_D, i); return;
+  }
+  // Towards zero, as C casts; moves of bits.
+  switch (i >> 20 << 3 | funct3(i)) {
+    case 0x61 << 8 | RTZ: toX(DO_FCVT_W_D, i); return;
+    case 0x61 << 8 | 2 << 3 | RTZ: toX(DO_FCVT_L_D, i); return;
+    case 0x71 << 8: toX(DO_FMV_X_D, i); return;
+    case 0x79 << 8: floats(DO_FMV_D_X, i); return;
+  }
+  if (isPlain(i)) rounded(i);
+  else whole(DO_FLOAT);
+}
+
 /** Those whose bits 14..12 are not funct3, or belong to the operation's own function. */
 function byOpcode(i: u32): void {
   switch (i >> 2 & 31) {
@@ -140,7 +193,11 @@ function byOpcode(i: u32): void {
     case OP_32: register32(i); break;
     case OP_AMO: whole(DO_AMO); break;
     case OP_SYSTEM: whole(DO_SYSTEM); break;
-    case OP_MADD: case OP_MSUB: case OP_NMSUB: case OP_NMADD: case OP_FP: whole(DO_FLOAT); break;
+    case OP_MADD: fused(DO_FMADD_D, i); break;
+    case OP_MSUB: fused(DO_FMSUB_D, i); break;
+    case OP_NMSUB: fused(DO_FNMSUB_D, i); break;
+    case OP_NMADD: fused(DO_FNMADD_D, i); break;
+    case OP_FP: float(i); break;
     default: whole(DO_ILLEGAL);
   }
 }
@@ -188,8 +245,10 @@ function encode(i: u32): void {
 
     case FENCE: whole(DO_FENCE); break;
     case FENCE_I: whole(DO_FENCE_I); break;
-    case OP_LOAD_FP | F2: case OP_LOAD_FP | F3: whole(DO_LOAD_FP); break;
-    case OP_STORE_FP | F2: case OP_STORE_FP | F3: whole(DO_STORE_FP); break;
+    case OP_LOAD_FP | F2: put(DO_FLW, rdOf(i), rs1Of(i), 0, <i32>immI(i)); break;
+    case OP_LOAD_FP | F3: put(DO_FLD, rdOf(i), rs1Of(i), 0, <i32>immI(i)); break;
+    case OP_STORE_FP | F2: stores(DO_FSW, i); break;
+    case OP_STORE_FP | F3: stores(DO_FSD, i); break;
     default: byOpcode(i);
   }
 }

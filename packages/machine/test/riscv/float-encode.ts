@@ -119,6 +119,14 @@ function conversions(format: 'S' | 'D'): FloatInstruction[] {
       word: (rd, rm) => opFp(format, 0x18, number, rm, rd),
     },
     {
+      // As C casts, whatever frm says.
+      name: `fcvt.${integer.toLowerCase()}.${suffix}, rtz`,
+      wasm: `to${integer}${format}`,
+      result: 'X',
+      operands: [format],
+      word: (rd) => opFp(format, 0x18, number, 1, rd),
+    },
+    {
       name: `fcvt.${suffix}.${integer.toLowerCase()}`,
       wasm: `from${integer}${format}`,
       result: format,
