@@ -10,8 +10,10 @@ import * as map from '../assembly/memory-map.ts';
 import { ConsoleRing } from '../src/console-ring.ts';
 import { DirtyLog } from '../src/dirty-log.ts';
 import { resetMachine } from '../src/machine.ts';
+import * as e from './riscv/encode.ts';
 import { DATA, HartBench, RAM_BASE } from './support/hart-bench.ts';
 import { Mmio } from './support/mmio.ts';
+import { runMoved } from './support/moved.ts';
 import { type Descriptor, INDIRECT, NEXT, VirtioDriver, WRITE } from './support/virtio-driver.ts';
 
 const bench = new HartBench();
@@ -243,6 +245,26 @@ test('a device writes through the dirty log', async () => {
   const used = (driver.queues[0]!.used - RAM_BASE) >> map.PAGE_SHIFT;
   for (const n of [Math.floor(page) - 1, Math.floor(page), used])
     assert.ok(isMarked(n), `page ${n}`);
+});
+
+test('a device that misses pages waits for them and moves nothing twice', async () => {
+  const driver = startConsole();
+  const text = 'x'.repeat(10_000);
+  const buffer = RAM_BASE + 0x40000;
+  putText(buffer, text);
+  driver.describe(TRANSMIT, 0, { address: buffer, bytes: 6000, flags: NEXT, next: 1 });
+  driver.describe(TRANSMIT, 1, { address: buffer + 6000, bytes: 4000 });
+  driver.offer(TRANSMIT, 0);
+  // The bell: sw x11, 0(x10); then an endless loop, stopped at its first turn.
+  bench.put(RAM_BASE, [e.sType(e.STORES.sw, 11, 10, 0), 0x6f]);
+  bench.setField(own.HART_PC, BigInt(RAM_BASE));
+  bench.setField(own.HART_X + 80, BigInt(driver.base + 0x50));
+  bench.setField(own.HART_X + 88, BigInt(TRANSMIT));
+  const { guest: target, faults } = await runMoved(bench.guest, bench.retired + 2n);
+  assert.equal(Buffer.from(new ConsoleRing(target).readOutput(0n).bytes).toString(), text);
+  const used = driver.queues[TRANSMIT]!.used - RAM_BASE;
+  assert.equal(target.ram()[used + 2], 1, 'given back once');
+  assert.equal(faults, 5, 'the code, three pages of text, the queue, nothing else');
 });
 
 test('a reset machine forgets its devices', () => {

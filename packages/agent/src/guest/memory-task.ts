@@ -64,7 +64,9 @@ export async function runMemoryTask<T extends MemoryTask>(
   task: T,
 ): Promise<MemoryTaskResults[T['kind']][]> {
   const useful = Math.ceil(guest.pages / PAGES_PER_THREAD_MIN);
-  const threads = WHOLE.includes(task.kind) ? 1 : Math.min(useful, availableParallelism(), THREADS_MAX);
+  const threads = WHOLE.includes(task.kind)
+    ? 1
+    : Math.min(useful, availableParallelism(), THREADS_MAX);
   const pagesEach = Math.ceil(guest.pages / threads);
   const ranges = Array.from({ length: threads }, (_, i) => ({
     memory: guest.memory,
