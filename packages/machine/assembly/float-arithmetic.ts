@@ -9,8 +9,8 @@
  */
 import { mulhu } from './alu';
 import {
-  DZ, exponentOf, fp, infinity, invalid, isInfinite, isNan, isNegative, isSignaling, isZero, magnitude,
-  nan, nanFrom, normalizeRoundPack, NV, RDN, roundPack, roundPackWide, shiftRightSticky, signal, signBit,
+  DZ, exponentOf, fp, infinity, invalid, isInfinite, isNan, isNegative, isSignaling, isSpecial, isZero,
+  magnitude, nanFrom, normalizeRoundPack, NV, RDN, roundPack, roundPackWide, shiftRightSticky, signal, signBit,
   significandOf, zero,
 } from './float-format';
 
@@ -170,33 +170,43 @@ function addProduct<T>(
   );
 }
 
-/** a * b + c. Infinity times zero is invalid even if c is a quiet NaN (chapter "F"). */
-export function mulAddSoft<T>(a: u64, b: u64, c: u64): u64 {
-  const infinite = isInfinite<T>(a) || isInfinite<T>(b);
+/**
+ * a * b + c where one of them is a NaN, infinite or zero. Infinity times zero is invalid even if c is a
+ * quiet NaN (chapter "F").
+ */
+function mulAddSpecial<T>(a: u64, b: u64, c: u64): u64 {
   const isNil = isZero<T>(a) || isZero<T>(b);
+  const isEndless = isInfinite<T>(a) || isInfinite<T>(b);
   if (isNan<T>(a) || isNan<T>(b) || isNan<T>(c)) {
-    if (isSignaling<T>(c) || (isInfinite<T>(a) && isZero<T>(b)) || (isZero<T>(a) && isInfinite<T>(b))) signal(NV);
+    if (isSignaling<T>(c) || (isNil && isEndless)) signal(NV);
     return nanFrom<T>(a, b);
   }
   const productNegative = isNegative<T>(a ^ b);
   const negative = isNegative<T>(c);
-  if (infinite) {
+  if (isEndless) {
     if (isNil || (isInfinite<T>(c) && productNegative != negative)) return invalid<T>();
     return zero<T>(productNegative) | infinity<T>();
   }
   if (isInfinite<T>(c)) return c;
-  if (isNil) return isZero<T>(c) ? zeroSum<T>(productNegative, negative) : c;
+  if (!isNil) return mulSoft<T>(a, b); // c is zero
+  return isZero<T>(c) ? zeroSum<T>(productNegative, negative) : c;
+}
+
+/** a * b + c. */
+export function mulAddSoft<T>(a: u64, b: u64, c: u64): u64 {
+  if (isSpecial<T>(a) || isSpecial<T>(b) || isSpecial<T>(c)) return mulAddSpecial<T>(a, b, c);
   const x = significandOf<T>(a);
   const y = significandOf<T>(b);
   let high = mulhu(x, y);
   let low = x * y;
   let exponent = exponentOf<T>(a) + exponentOf<T>(b);
-  if (isZero<T>(c)) return roundPackWide<T>(productNegative, exponent + 1, high, low);
   // To bit 126: one of room for the carry. At most 106 bits are in use, so none falls out.
   if (<i64>high < 0) {
     low = high << 63 | low >> 1;
     high >>= 1;
     exponent++;
   }
-  return addProduct<T>(productNegative, exponent, high, low, negative, exponentOf<T>(c), significandOf<T>(c) >> 1);
+  return addProduct<T>(
+    isNegative<T>(a ^ b), exponent, high, low, isNegative<T>(c), exponentOf<T>(c), significandOf<T>(c) >> 1,
+  );
 }

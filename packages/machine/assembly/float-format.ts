@@ -58,6 +58,8 @@ export namespace fp {
 @inline export function isZero<T>(bits: u64): bool { return magnitude<T>(bits) == 0; }
 @inline export function isInfinite<T>(bits: u64): bool { return magnitude<T>(bits) == infinity<T>(); }
 @inline export function isNan<T>(bits: u64): bool { return magnitude<T>(bits) > infinity<T>(); }
+/** Zero, infinite or a NaN: all but the first are above the numbers, and below 0 there wraps round. */
+@inline export function isSpecial<T>(bits: u64): bool { return magnitude<T>(bits) - 1 >= infinity<T>() - 1; }
 /** The quiet bit is the highest of the fraction. */
 @inline export function isSignaling<T>(bits: u64): bool {
   return isNan<T>(bits) && (bits & hiddenBit<T>() >> 1) == 0;
