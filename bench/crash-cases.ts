@@ -44,8 +44,6 @@ export const SCENARIOS: { readonly [name: string]: Scenario } = {
       'target:running:sendAllPresent',
       'coordinator:running:record',
       'coordinator:running:tellSourceRunning',
-      'coordinator:complete:record',
-      'coordinator:complete:tellSourceAllPresent',
       'source:freed:endTransfer',
       'source:freed:free',
       'source:freed:reportFreed',
@@ -83,11 +81,21 @@ export const SCENARIOS: { readonly [name: string]: Scenario } = {
       'source:serving:push',
       'target:running:sendAllPresent',
       'target:running:carryOutLatched',
-      'coordinator:complete:record',
       'source:freed:free',
       'source:freed:reportFreed',
       'coordinator:moved:record',
     ],
+  },
+  // The source's word may come before the target's; then there is nothing between running and moved.
+  complete: {
+    request: { mode: 'precopy' },
+    held: 'source:freed:free',
+    steps: ['coordinator:complete:record', 'coordinator:complete:tellSourceAllPresent'],
+  },
+  completePulled: {
+    request: { mode: 'postcopy' },
+    held: 'source:freed:free',
+    steps: ['coordinator:complete:record', 'coordinator:complete:tellSourceAllPresent'],
   },
   // Pages trickle: the question that is asked every second comes in the middle of them.
   pulling: {

@@ -56,7 +56,9 @@ async function run(
     });
     if (ended?.state === 'completed') moved += 1;
     else if (ended !== undefined) {
-      assert.equal(ended.error?.code, 'guest.ended', `${ended.id}: ${ended.error?.message}`);
+      // In a round, or between the request and the first of them.
+      const codes = ['guest.ended', 'guest.not_running'];
+      assert.ok(codes.includes(ended.error?.code ?? ''), `${ended.id}: ${ended.error?.message}`);
     }
   }
   // The event that carries the digest may come before the heartbeat that carries the count.

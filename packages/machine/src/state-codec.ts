@@ -117,24 +117,29 @@ class Writer {
   }
 
   u8(value: number): void {
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
   }
   u16(value: number): void {
-    this.#view.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
   }
   u32(value: number): void {
-    this.#view.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, true);
   }
 
   #u64(value: bigint, path: string): void {
     if (value < 0n || value > U64_MAX) throw bad(path, `${value} does not fit 64 bits`);
     this.u8(TAG_U64);
-    this.#view.setBigUint64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value, true);
   }
 
   #number(value: number): void {
     this.u8(TAG_NUMBER);
-    this.#view.setFloat64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setFloat64(at, value, true);
   }
 
   #text(value: string): void {
@@ -162,12 +167,13 @@ class Writer {
       const bytes = new TextEncoder().encode(name);
       if (bytes.length > 255) throw bad(path, 'has a field with too long a name');
       this.u8(bytes.length);
-      this.#buffer.set(bytes, this.#grow(bytes.length));
+      const at = this.#grow(bytes.length);
+      this.#buffer.set(bytes, at);
       this.value(value, path === '' ? name : `${path}.${name}`);
     }
   }
 
-  /** Makes room for `count` bytes and answers where they go. */
+  /** Makes room for `count` bytes and answers where they go. Buffer and view may be others afterwards. */
   #grow(count: number): number {
     const at = this.#length;
     this.#length += count;

@@ -52,6 +52,21 @@ test('what is encoded is decoded', () => {
   );
 });
 
+test('every field is encoded where the buffer of the encoder has just become too small', () => {
+  for (let length = 8_100; length < 8_200; length++) {
+    const fields = {
+      pad: new Uint8Array(length),
+      big: 1n,
+      number: 0.5,
+      text: 'x',
+      flag: true,
+      list: [2n],
+    };
+    const envelope = { kind: 'machine', version: 1, fields };
+    assert.deepEqual(decodeEnvelope(encodeEnvelope(envelope)), envelope);
+  }
+});
+
 test('arbitrary bytes are refused, with and without the right beginning', () => {
   const start = encodeEnvelope({ kind: 'k', version: 1, fields: { a: 1n } }).subarray(0, 6);
   fc.assert(

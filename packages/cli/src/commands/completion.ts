@@ -14,7 +14,7 @@ import { usageError } from '../errors.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 /** Who presses TAB waits no longer than this for names. */
-const NAMES_DEADLINE_MS = 300;
+const NAMES_DEADLINE_MS = 1_000;
 
 /** Arguments and values of options that name something the coordinator knows. */
 const KINDS: Readonly<Record<string, string>> = {
