@@ -62,8 +62,8 @@ test('every field is encoded where the buffer of the encoder has just become too
       flag: true,
       list: [2n],
     };
-    const envelope = { kind: 'machine', version: 1, fields };
-    assert.deepEqual(decodeEnvelope(encodeEnvelope(envelope)), envelope);
+    const bytes = encodeEnvelope({ kind: 'machine', version: 1, fields });
+    assert.deepEqual(plain(decodeEnvelope(bytes).fields), plain(fields));
   }
 });
 

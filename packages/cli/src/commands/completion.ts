@@ -100,14 +100,17 @@ function bashScript(program: Command): string {
   const options = new Map(
     nodes.flatMap(({ command }) => command.options).map((option) => [longOf(option), option]),
   );
-  const valueCases: string[] = [];
-  for (const [long, option] of options) {
-    const kind = kindOfOption(option);
-    if (option.argChoices) valueCases.push(`${long}) list="${option.argChoices.join(' ')}"`);
-    else if (kind !== undefined) valueCases.push(`${long}) names=${kind}`);
-    // The value of any other option is a file or free text: the shell's own completion.
-    else if (option.required) valueCases.push(`${long}) return`);
-  }
+  // One option may take a host here and a file there: `guest migrate --to`, `guest checkpoint --to`.
+  const valueCases = nodes.flatMap(({ path, command }) =>
+    command.options.flatMap((option) => {
+      const place = `"${path} ${longOf(option)}")`;
+      const kind = kindOfOption(option);
+      if (option.argChoices) return [`${place} list="${option.argChoices.join(' ')}"`];
+      if (kind !== undefined) return [`${place} names=${kind}`];
+      // The value of any other option is a file or free text: the shell's own completion.
+      return option.required ? [`${place} return`] : [];
+    }),
+  );
   const pathCases = nodes.map(({ path, command }) => {
     const subs = shown(command).map((sub) => sub.name());
     const flags = command.options.map(longOf).filter((long) => long !== '');
@@ -149,7 +152,7 @@ function bashScript(program: Command): string {
     esac
     known=""; count=$((count+1))
   done
-  case "$previous" in
+  case "$path $previous" in
 ${cases(valueCases)}
   esac
   if [ -z "$list$names" ]; then
