@@ -106,6 +106,8 @@ class Client {
 }
 
 const ATTACH = { guest: 'kv' };
+const TAKE = { guest: 'kv', access: 'take' } as const;
+const WATCH = { guest: 'kv', access: 'watch' } as const;
 
 test('a dialogue: input goes in once, however often it is sent, and answers come out', async (t) => {
   const { url } = await bench(t);
@@ -156,11 +158,11 @@ test('output is read again from any offset the ring still holds, by any number o
   first.input(0, 'ping one\n');
   await until('the answer', () => first.output.includes('pong one'));
   const whole = first.output;
-  const second = await Client.open(url, ATTACH);
+  const second = await Client.open(url, WATCH);
   await until('the same', () => second.output === whole);
-  const third = await Client.open(url, { ...ATTACH, outputOffset: whole.length - 4 });
+  const third = await Client.open(url, { ...WATCH, outputOffset: whole.length - 4 });
   await until('the tail', () => third.output === whole.slice(-4));
-  const beyond = await Client.open(url, { ...ATTACH, outputOffset: 1_000_000 });
+  const beyond = await Client.open(url, { ...WATCH, outputOffset: 1_000_000 });
   assert.equal(beyond.last('consoleAttached').outputOffset, whole.length);
 });
 
@@ -168,7 +170,7 @@ test('only what every client has read is acknowledged', async (t) => {
   const { url, guest } = await bench(t);
   const ring = new ConsoleRing(guest.memory);
   const first = await Client.open(url, ATTACH);
-  const second = await Client.open(url, ATTACH);
+  const second = await Client.open(url, WATCH);
   first.input(0, 'ping one\n');
   await until('the answer', () => second.output.includes('pong one'));
   first.send({ type: 'consoleAcknowledged', offset: 5 });
@@ -177,6 +179,51 @@ test('only what every client has read is acknowledged', async (t) => {
   assert.equal(ring.acknowledged, 0n);
   second.send({ type: 'consoleAcknowledged', offset: 3 });
   await until('the slower one counts', () => ring.acknowledged === 3n);
+});
+
+test('one types: a second is refused, watches, or takes over; no byte of the first is lost', async (t) => {
+  const { url } = await bench(t);
+  const first = await Client.open(url, { ...ATTACH, client: 'first' });
+  first.input(0, 'ping one\n');
+  await until('the answer', () => first.output.includes('pong one'));
+  const refused = await Client.open(url, { ...ATTACH, client: 'second' });
+  assert.deepEqual([refused.closed, refused.reason], [1008, 'guest.console_busy']);
+  const watcher = await Client.open(url, WATCH);
+  watcher.input(9, 'ping no\n');
+  await until('the refusal', () => watcher.closed !== undefined);
+  assert.equal(watcher.reason, 'guest.console_busy');
+  // A client that comes back for want of a byte may not displace one that typed.
+  const late = await Client.open(url, { ...ATTACH, client: 'late', inputOffset: 0 });
+  assert.equal(late.reason, 'guest.console_busy');
+  first.input(9, 'ping two\n');
+  await until('the answer', () => first.output.includes('pong two'));
+  const taker = await Client.open(url, { ...ATTACH, client: 'taker', access: 'take' });
+  await until('the end of the first', () => first.closed !== undefined);
+  assert.deepEqual([first.closed, first.reason], [1008, 'guest.console_busy']);
+  const { inputOffset, continues } = taker.last('consoleAttached');
+  assert.deepEqual([inputOffset, continues], [18, false]);
+  taker.input(18, 'ping three\n');
+  await until('the answer', () => taker.output.includes('pong three'));
+  assert.ok(!taker.output.includes('pong no'));
+});
+
+test('who typed comes back under its own name, before its old connection is known to be dead', async (t) => {
+  const { url } = await bench(t);
+  const old = await Client.open(url, { ...ATTACH, client: 'me' });
+  old.input(0, 'ping one\n');
+  await until('taken', () => old.last('consoleTaken')?.offset === 9);
+  const again = await Client.open(url, { ...ATTACH, client: 'me', inputOffset: 9 });
+  assert.equal(again.last('consoleAttached').continues, true);
+  await until('the end of the old', () => old.closed !== undefined);
+  // Somebody slipped in after a move, and has typed nothing: whoever has bytes on the way goes first.
+  const { url: there } = await bench(t);
+  const newcomer = await Client.open(there, { ...ATTACH, client: 'newcomer' });
+  const returning = await Client.open(there, { ...ATTACH, client: 'me', inputOffset: 0 });
+  assert.equal(returning.last('consoleAttached').continues, true);
+  await until('the end of the newcomer', () => newcomer.closed !== undefined);
+  assert.equal(newcomer.reason, 'guest.console_busy');
+  returning.input(0, 'ping back\n');
+  await until('the answer', () => returning.output.includes('pong back'));
 });
 
 test('clients of a guest that moved are told where, those that come later too', async (t) => {
@@ -225,7 +272,6 @@ test("a client's mistake ends its own connection, with its code", async (t) => {
 
 test('no bytes a client can send do more than end its own connection', async (t) => {
   const { url } = await bench(t);
-  const good = await Client.open(url, ATTACH);
   const sent = encodeMessage({ type: 'consoleInput', offset: 0, bytes: Buffer.from('ping bad\n') });
   const mutated = fc
     .tuple(fc.nat(sent.length - 1), fc.integer({ min: 1, max: 255 }))
@@ -237,7 +283,7 @@ test('no bytes a client can send do more than end its own connection', async (t)
   const anything = fc.oneof(fc.uint8Array({ maxLength: 64 }).map(Buffer.from), mutated);
   await fc.assert(
     fc.asyncProperty(fc.boolean(), anything, async (isAttached, bytes) => {
-      const client = await Client.open(url, isAttached ? ATTACH : undefined);
+      const client = await Client.open(url, isAttached ? TAKE : undefined);
       client.socket.send(bytes);
       client.socket.close();
       await until('the end', () => client.closed !== undefined);
@@ -245,7 +291,8 @@ test('no bytes a client can send do more than end its own connection', async (t)
     { numRuns: 60 },
   );
   // A line of its own, behind whatever of the garbage was good input.
-  const { inputOffset } = (await Client.open(url, ATTACH)).last('consoleAttached');
+  const good = await Client.open(url, TAKE);
+  const { inputOffset } = good.last('consoleAttached');
   good.input(inputOffset, '\nping still\n');
   await until('the answer', () => good.output.includes('pong still'));
 });

@@ -13,11 +13,13 @@
  *
  *   closed -> finding -> attaching -> attached -> (moved | broken) -> finding ... -> ended | failed
  */
+import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import {
   CONNECT_DEADLINE_MS,
   CONSOLE_MESSAGE_BYTES_MAX,
   decodeMessage,
+  type ErrorCode,
   encodeMessage,
   GodwitError,
   LINK_SILENCE_MS,
@@ -36,6 +38,8 @@ export interface ConsoleOptions {
   readonly outputOffset?: number;
   /** How long to look for an owner before giving up. */
   readonly patienceMs?: number;
+  /** One client types, others watch; `take` ends the one that types. @default 'type' */
+  readonly access?: 'type' | 'take' | 'watch';
 }
 
 interface ConsoleEvents {
@@ -46,6 +50,8 @@ interface ConsoleEvents {
   away: [why: string];
   /** So many bytes of output fell out of the guest's ring before they could be read. */
   gap: [bytes: number];
+  /** So many bytes of input were never taken, because somebody else typed meanwhile. */
+  dropped: [bytes: number];
   ended: [why: string, code: number];
   failed: [CommandError];
 }
@@ -55,6 +61,8 @@ interface Attachment {
   readonly over: Promise<string | null>;
 }
 
+/** As an agent closes the connection of a client that may not type. */
+const BUSY: ErrorCode = 'guest.console_busy';
 const PATIENCE_MS = 60_000;
 const FIND_DEADLINE_MS = 1_000;
 const FIND_AGAIN_MAX_MS = 250;
@@ -72,7 +80,11 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
   readonly #addresses = new Set<string>();
   /** Where an agent said that the guest went; asked first, once. */
   #sentTo: string | undefined;
-  #hasNoConsole = false;
+  /** How to attach from now on: who took over once comes back as any other. */
+  #access: 'type' | 'take' | 'watch';
+  readonly #name = randomBytes(8).toString('hex');
+  /** An agent that holds the guest said that looking on is of no use. */
+  #refusal: CommandError | undefined;
   /** Why this console is over for good. */
   #over: Error | undefined;
   #socket: WebSocket | undefined;
@@ -89,6 +101,7 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     this.#api = options.api;
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#outputNext = options.outputOffset;
+    this.#access = options.access ?? 'type';
   }
 
   /** Offset of the next output byte; undefined before the first attachment. */
@@ -143,6 +156,11 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     for (;;) {
       const why = await attachment.over;
       if (why === null || this.#stop.signal.aborted) return;
+      if (why === BUSY) {
+        this.#settleTaken(takenOver(this.guest));
+        this.emit('failed', takenOver(this.guest));
+        return;
+      }
       this.emit('away', why);
       try {
         attachment = await this.#findOwner();
@@ -181,7 +199,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
       }
     };
     socket.on('message', receive);
-    socket.on('close', () => leave('connection lost'));
+    socket.on('close', (_code, reason) =>
+      leave(reason.toString() === BUSY ? BUSY : 'connection lost'),
+    );
     socket.on('error', () => leave('connection lost'));
     this.#socket = socket;
     this.#sendInput();
@@ -222,7 +242,7 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
       })) {
         const attachment = await this.#attach(url);
         if (attachment !== undefined) return attachment;
-        if (this.#hasNoConsole) throw noConsole(this.guest);
+        if (this.#refusal !== undefined) throw this.#refusal;
       }
       if (performance.now() > endsAtMs) throw this.#gaveUp(lastError);
       await pause(waitMs, this.#stop.signal);
@@ -269,7 +289,9 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
     });
     return new Promise((resolve) => {
       const refuse = (_code?: unknown, reason?: Buffer) => {
-        if (reason?.toString() === 'guest.bad_spec') this.#hasNoConsole = true;
+        const said = reason?.toString();
+        if (said === 'guest.bad_spec') this.#refusal = noConsole(this.guest);
+        if (said === BUSY) this.#refusal = busy(this.guest);
         clearTimeout(deadline);
         socket.removeAllListeners();
         socket.on('error', () => {}); // Terminating an unfinished handshake reports one more.
@@ -286,6 +308,8 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
             guest: this.guest,
             outputOffset,
             inputOffset,
+            client: this.#name,
+            access: this.#access,
           } as Message),
         ),
       );
@@ -340,6 +364,13 @@ export class ConsoleClient extends EventEmitter<ConsoleEvents> {
 
   #onAttached(message: Message<'consoleAttached'>, url: string): void {
     this.#epoch = message.epoch;
+    if (this.#access === 'take') this.#access = 'type';
+    if (!message.continues) {
+      // What is between is somebody else's, so what was on its way from here is not in it.
+      const dropped = this.#input.end - this.#input.start;
+      this.#input.reset();
+      if (dropped > 0) this.emit('dropped', dropped);
+    }
     this.#input.anchor(message.inputOffset);
     this.#input.rewind();
     this.#onTaken();
@@ -421,5 +452,18 @@ function noConsole(guest: string): CommandError {
     exit: EXIT.usage,
     message: `guest ${guest} has no console`,
     hint: 'a workload only dirties memory; godwit guest show it',
+  });
+}
+
+function busy(guest: string): CommandError {
+  return CommandError.from(new GodwitError(BUSY as 'guest.console_busy', { guest }));
+}
+
+function takenOver(guest: string): CommandError {
+  return new CommandError({
+    code: BUSY,
+    exit: EXIT.conflict,
+    message: `the console of guest ${guest} was taken over by another one`,
+    hint: '--read-only watches it, --force takes it back',
   });
 }

@@ -51,6 +51,11 @@ export class InputQueue {
     this.#end = offset;
   }
 
+  /** Forgets everything, offsets too: the next anchor is the beginning. */
+  reset(): void {
+    this.#isAnchored = false;
+  }
+
   /** A new owner: everything that is not taken has to be sent again. */
   rewind(): void {
     this.#sent = this.#start;

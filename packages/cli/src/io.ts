@@ -5,6 +5,8 @@
  * read what they print. Data goes to `out`, everything else to `err`.
  */
 
+import { spawnSync } from 'node:child_process';
+
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: NodeJS.ReadStream;
@@ -13,6 +15,8 @@ export interface Io {
   columns(): number;
   out(data: string | Uint8Array): void;
   err(data: string | Uint8Array): void;
+  /** stdin is a terminal: keys and bytes pass unchanged from here on; returns the way back. */
+  enterRawMode(): () => void;
   /** Calls back at SIGINT, SIGTERM and SIGHUP instead of dying of them; returns the way to stop that. */
   onSignal(handler: (signal: NodeJS.Signals) => void): () => void;
 }
@@ -30,6 +34,12 @@ export function processIo(): Io {
     columns: () => process.stdout.columns ?? 80,
     out: (data) => void process.stdout.write(data),
     err: (data) => void process.stderr.write(data),
+    enterRawMode() {
+      process.stdin.setRawMode(true);
+      // Node leaves the terminal to write a line feed as two bytes; where there is stty, it does not.
+      spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+      return () => void process.stdin.setRawMode(false);
+    },
     onSignal(handler) {
       let lastAtMs = Number.NEGATIVE_INFINITY;
       const once = (signal: NodeJS.Signals) => {

@@ -43,6 +43,7 @@ export async function call(argv: readonly string[], options: CallOptions = {}): 
     err: (data) => {
       err += text(data);
     },
+    enterRawMode: () => () => {},
     onSignal: (handler) => {
       handlers.add(handler);
       return () => handlers.delete(handler);

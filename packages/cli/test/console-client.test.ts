@@ -180,6 +180,28 @@ describe('console client', () => {
     [a, b] = await Promise.all([FakeAgent.start(), FakeAgent.start()]);
   });
 
+  it('is told when another console has the guest, and when one takes it over', async () => {
+    a.refusal = 'guest.console_busy';
+    await assert.rejects(open(), /console of guest kv is in use/);
+    a.refusal = undefined;
+    const { client } = await open();
+    const failed = once(client, 'failed');
+    a.cut('guest.console_busy');
+    const [error] = (await failed) as [CommandError];
+    assert.match(error.message, /was taken over by another one/);
+    assert.equal(error.exit, 4);
+  });
+
+  it('says how much input another console made void', async () => {
+    const { client, write } = await open();
+    a.takesUpTo = 0;
+    write('lost');
+    const dropped = once(client, 'dropped');
+    a.continues = false;
+    a.cut('');
+    assert.deepEqual(await dropped, [4]);
+  });
+
   it('can be closed while it looks for the owner', async () => {
     const console = await open();
     pointAt(b);

@@ -33,6 +33,8 @@ export class FakeAgent {
   isSilent = false;
   readonly acknowledged: number[] = [];
   attachments = 0;
+  /** Nobody else typed. */
+  continues = true;
   refusal: string | undefined;
 
   private constructor() {
@@ -75,6 +77,14 @@ export class FakeAgent {
     this.#output(offset, text, epoch);
   }
 
+  /** Ends all connections, with a reason of the agent's or like a network that broke. */
+  cut(reason: string): void {
+    for (const socket of this.#sockets.clients) {
+      if (reason === '') socket.terminate();
+      else socket.close(1008, reason);
+    }
+  }
+
   end(why: string, code: number): void {
     for (const socket of this.#sockets.clients) send(socket, { type: 'consoleEnded', why, code });
   }
@@ -103,7 +113,9 @@ export class FakeAgent {
     this.attachments++;
     const { epoch, taken, output, oldest } = this.guest;
     const outputOffset = Math.max(oldest, message.outputOffset ?? oldest);
-    send(socket, { type: 'consoleAttached', epoch, outputOffset, inputOffset: taken.length });
+    const inputOffset = taken.length;
+    const { continues } = this;
+    send(socket, { type: 'consoleAttached', epoch, outputOffset, inputOffset, continues });
     if (output.length > outputOffset)
       this.#outputTo(socket, outputOffset, output.slice(outputOffset), epoch);
   }

@@ -759,14 +759,28 @@ export const MESSAGES = {
     tag: 96,
     on: 'console',
     from: 'client',
-    fields: { guest: name, outputOffset: optional(u53), inputOffset: optional(u53) },
+    fields: {
+      guest: name,
+      outputOffset: optional(u53),
+      inputOffset: optional(u53),
+      /** A random name of this client, so that it is known again after a break. */
+      client: optional(id),
+      /** One client types (the default), any number watch; `take` ends the one that types. */
+      access: optional(oneOf('type', 'take', 'watch')),
+    },
     what: 'Reads output from this offset (absent: what the ring still holds), writes input from that.',
   },
   consoleAttached: {
     tag: 97,
     on: 'console',
     from: 'agent',
-    fields: { epoch: u53, outputOffset: u53, inputOffset: u53 },
+    fields: {
+      epoch: u53,
+      outputOffset: u53,
+      inputOffset: u53,
+      /** Nobody else typed since this client did, as far as this host knows. */
+      continues: bool,
+    },
     what: 'Where output starts, and the input offset that is expected next.',
   },
   consoleInput: {

@@ -12,6 +12,10 @@
  * goes there only while the guest runs here. Ring write and state capture are both turns of this
  * thread, so a byte is either in the captured state or still the client's to send again.
  *
+ * Any number of clients watch, one types: input of two would be one stream whose order nobody chose, and
+ * offsets that mean nothing. A second one is refused, watches, or takes over, as it asks. After a break
+ * or a move the one that typed comes back under its own name.
+ *
  * A client's offsets are its own claim: bytes below what was taken are dropped, a gap is answered with
  * the offset that is expected. Main thread only.
  */
@@ -19,6 +23,7 @@ import { ConsoleRing, type GuestMemory, memoryMap as map, ringBell } from '@godw
 import {
   CONNECT_DEADLINE_MS,
   decodeMessage,
+  type ErrorCode,
   encodeMessage,
   GodwitError,
   type Message,
@@ -49,6 +54,10 @@ interface Moved {
 
 interface Client {
   readonly socket: WebSocket;
+  /** Its own name for itself; undefined: it has none, and is never known again. */
+  readonly name: string | undefined;
+  readonly types: boolean;
+  hasTyped: boolean;
   /** Next output byte to send. */
   next: bigint;
   acknowledged: bigint;
@@ -60,6 +69,8 @@ export class ConsoleServer {
   readonly #find: (guest: string) => Guest | undefined;
   readonly #log: Log;
   readonly #consoles = new Map<Guest, GuestConsole>();
+  /** Who typed last here, while the guest is here. */
+  readonly #typed = new WeakMap<Guest, string | undefined>();
   /** Where guests went that were here; the newest last. */
   readonly #moved = new Map<string, Moved>();
 
@@ -127,7 +138,7 @@ export class ConsoleServer {
     }
     let console = this.#consoles.get(guest);
     if (console === undefined) {
-      console = new GuestConsole(guest, () => this.#consoles.delete(guest));
+      console = new GuestConsole(guest, this.#typed, () => this.#consoles.delete(guest));
       this.#consoles.set(guest, console);
     }
     this.#log.debug({ guest: guest.name }, 'console attached');
@@ -146,11 +157,13 @@ class GuestConsole {
   readonly #memory: GuestMemory;
   readonly #ring: ConsoleRing;
   readonly #clients = new Set<Client>();
+  readonly #typed: WeakMap<Guest, string | undefined>;
   readonly #empty: () => void;
   #retry: NodeJS.Timeout | undefined;
 
-  constructor(guest: Guest, empty: () => void) {
+  constructor(guest: Guest, typed: WeakMap<Guest, string | undefined>, empty: () => void) {
     this.#guest = guest;
+    this.#typed = typed;
     this.#memory = guest.memory;
     this.#ring = new ConsoleRing(guest.memory);
     this.#empty = empty;
@@ -158,7 +171,10 @@ class GuestConsole {
     void this.#watch();
   }
 
+  /** @throws GodwitError `guest.console_busy`: somebody else types */
   attach(socket: WebSocket, attach: Message<'consoleAttach'>): void {
+    const types = attach.access !== 'watch';
+    const displaced = types ? this.#displacedBy(attach) : undefined;
     const { oldest, written } = this.#ring;
     const from = this.#guest.consoleFrom;
     const first = clamp(from, oldest, written);
@@ -166,12 +182,19 @@ class GuestConsole {
     const start = clamp(asked, first, written);
     const client: Client = {
       socket,
+      name: attach.client,
+      types,
+      hasTyped: false,
       next: start,
       acknowledged: start,
       pending: [],
       pendingBytes: 0,
     };
     this.#clients.add(client);
+    if (displaced !== undefined) {
+      this.#leave(displaced);
+      displaced.socket.close(CLOSE_POLICY, 'guest.console_busy' satisfies ErrorCode);
+    }
     socket.on('message', (data, isBinary) =>
       guarded(socket, () => this.#onMessage(client, decode(data as Buffer, isBinary))),
     );
@@ -181,8 +204,24 @@ class GuestConsole {
       epoch: this.#guest.epoch,
       outputOffset: Number(start),
       inputOffset: Number(this.#ring.inputWritten),
+      continues: !this.#typed.has(this.#guest) || this.#typed.get(this.#guest) === client.name,
     });
     this.#pump(client);
+  }
+
+  /** Who types now and makes way; nobody when nobody types. @throws GodwitError `guest.console_busy` */
+  #displacedBy({
+    access,
+    client: name,
+    inputOffset,
+  }: Message<'consoleAttach'>): Client | undefined {
+    const typist = [...this.#clients].find(({ types }) => types);
+    if (typist === undefined || access === 'take') return typist;
+    const isItself = name !== undefined && typist.name === name;
+    // Somebody came between the move of a guest and its typist, who has bytes on the way.
+    const isReturning = inputOffset !== undefined && !typist.hasTyped;
+    if (isItself || isReturning) return typist;
+    throw new GodwitError('guest.console_busy', { guest: this.#guest.name });
   }
 
   /** The last output, then the last word, then the end. */
@@ -264,6 +303,9 @@ class GuestConsole {
     if (message.type === 'consoleAcknowledged') {
       this.#acknowledge(client, BigInt(message.offset));
     } else if (message.type === 'consoleInput') {
+      if (!client.types) throw new GodwitError('guest.console_busy', { guest: this.#guest.name });
+      client.hasTyped = true;
+      this.#typed.set(this.#guest, client.name);
       client.pending.push({ offset: BigInt(message.offset), bytes: message.bytes });
       client.pendingBytes += message.bytes.length;
       this.#take(client);

@@ -3,6 +3,7 @@
  *
  * On a terminal every key goes to the guest as it is, Ctrl-C too; Ctrl-] leaves. With input from a pipe
  * the bytes are sent, and the command leaves when the guest has been silent for a while after the end.
+ * One console types; others may watch.
  */
 import type { Command } from 'commander';
 import { type Context, does, leaf, withApi } from '../command.ts';
@@ -21,39 +22,69 @@ export function addGuestConsole(guest: Command, context: Context): void {
   const command = leaf(guest, 'console <guest>', "Use a guest's console; Ctrl-] leaves", [
     'godwit guest console web1',
     "printf 'set colour blue\\nget colour\\n' | godwit guest console db1",
-  ]).option(
-    '--silence <time>',
-    'input from a pipe: leave after so much silence',
-    parseDuration,
-    SILENCE_DEFAULT_MS,
-  );
-  does<{ silence: number }>(context, withApi(command), ({ api, args, io, options }) => {
+    'godwit guest console web1 --read-only',
+  ])
+    .option('--read-only', 'watch; what is typed here is dropped')
+    .option('--force', 'take the console over from whoever has it')
+    .option(
+      '--silence <time>',
+      'input from a pipe: leave after so much silence',
+      parseDuration,
+      SILENCE_DEFAULT_MS,
+    );
+  interface Options {
+    silence: number;
+    readOnly?: boolean;
+    force?: boolean;
+  }
+  does<Options>(context, withApi(command), ({ api, args, io, options }) => {
+    if (options.readOnly && options.force) {
+      throw usageError('--read-only and --force: one of them', 'who watches takes nothing over');
+    }
     if (options.json)
       throw usageError('--json: a console is bytes, not objects', 'leave --json out');
-    const client = new ConsoleClient({ api, guest: args[0]! });
-    return io.stdin.isTTY ? interact(io, client) : converse(io, client, options.silence);
+    const access = options.readOnly ? 'watch' : options.force ? 'take' : 'type';
+    const client = new ConsoleClient({ api, guest: args[0]!, access });
+    if (io.stdin.isTTY) return interact(io, client, access !== 'watch');
+    return access === 'watch' ? watch(io, client) : converse(io, client, options.silence);
   });
 }
 
-async function interact(io: Io, client: ConsoleClient): Promise<number> {
+async function interact(io: Io, client: ConsoleClient, types: boolean): Promise<number> {
   const { over, leave } = attachOutput(io, client);
-  await client.open();
-  io.stdin.setRawMode(true);
-  io.stdin.on('data', (keys: Buffer) => {
-    const at = keys.indexOf(LEAVE_BYTE);
-    client.write(at < 0 ? keys : keys.subarray(0, at));
-    if (at >= 0) leave(EXIT.ok);
-  });
-  io.stdin.on('end', () => leave(EXIT.ok));
   const release = io.onSignal(() => leave(EXIT.interrupted));
+  let leaveRawMode = () => {};
   try {
+    // Finding the owner may take its time; whoever gives up meanwhile is let go.
+    await Promise.race([client.open(), over]);
+    leaveRawMode = io.enterRawMode();
+    io.stdin.on('data', (keys: Buffer) => {
+      const at = keys.indexOf(LEAVE_BYTE);
+      if (types) client.write(at < 0 ? keys : keys.subarray(0, at));
+      if (at >= 0) leave(EXIT.ok);
+    });
+    io.stdin.on('end', () => leave(EXIT.ok));
     return await over;
   } finally {
     release();
-    io.stdin.setRawMode(false);
+    leaveRawMode();
     io.stdin.pause();
     await client.close();
     io.err('\n');
+  }
+}
+
+/** Output only, until the guest ends or the person leaves. */
+async function watch(io: Io, client: ConsoleClient): Promise<number> {
+  const { over, leave } = attachOutput(io, client);
+  const release = io.onSignal(() => leave(EXIT.interrupted));
+  try {
+    await client.open();
+    return await over;
+  } finally {
+    release();
+    io.stdin.destroy();
+    await client.close();
   }
 }
 
@@ -120,6 +151,9 @@ function attachOutput(io: Io, client: ConsoleClient) {
   });
   client.on('gap', (bytes) =>
     note(`${bytes} bytes of output were overwritten before they were read`),
+  );
+  client.on('dropped', (bytes) =>
+    note(`${bytes} bytes of input were not taken: another console typed meanwhile`),
   );
   client.on('ended', (why, code) => {
     note(`${client.guest} ended: ${why}, code ${code}`);
