@@ -23,6 +23,9 @@ const PROGRAMS = {
   hello: ['hello.c'],
   kv: ['kv.c', 'heap.c'],
   churn: ['churn.c'],
+  sieve: ['sieve.c', 'bench.c'],
+  sha256: ['sha256.c', 'bench.c'],
+  mix: ['mix.c', 'bench.c'],
 } as const satisfies { readonly [name: string]: readonly string[] };
 
 const COMPILE = [

@@ -14,7 +14,14 @@ export {
   type MachineErrorCode,
   type MachineErrorObject,
 } from './errors.ts';
-export { GUEST_IMAGES, type GuestImage, guestImagePath, isGuestImage } from './guest-images.ts';
+export {
+  GUEST_IMAGES,
+  type GuestImage,
+  guestImagePath,
+  isGuestImage,
+  SPEED_PROGRAMS,
+  type SpeedProgram,
+} from './guest-images.ts';
 export * from './guest-memory.ts';
 export { HartGate } from './hart-gate.ts';
 export * from './heat.ts';

@@ -1,7 +1,7 @@
 /**
  * Runs one program on a machine of its own, in this thread: `godwit machine run`.
  *
- * ELF bytes or a checkpoint -> [run] -> exit code, count, speed, digest, a checkpoint
+ * ELF bytes, a kernel or a checkpoint -> [run] -> exit code, count, speed, digest, a checkpoint
  *
  * `runMachine` blocks the thread between two turns' console output; with a debugger (`debugMachine`) the turns
  * share the thread with its socket. For a command line tool and for tests, not for an agent.
@@ -17,19 +17,22 @@ import { loadElf } from './elf.ts';
 import { MachineError } from './errors.ts';
 import { GdbServer } from './gdb/server.ts';
 import { GuestMemory } from './guest-memory.ts';
+import { type LinuxBoot, loadLinux } from './linux-loader.ts';
 import { resetMachine, stopAtInstruction } from './machine.ts';
 import { captureState, decodeState, digest, encodeState, restoreState } from './machine-state.ts';
 import { EXIT_GAVE_UP, type RunEnd, Turns } from './turns.ts';
 
-/** What runs: one of `elf` and `restore`. Memory, harts and clock of a restored machine are its own. */
+/** What runs: one of `elf`, `linux` and `restore`. Memory, harts and clock of a restored machine are its own. */
 export interface RunOptions {
   readonly elf?: Uint8Array | undefined;
+  /** A kernel, its initrd and its command line; the clock is the one below. */
+  readonly linux?: Omit<LinuxBoot, 'clock'> | undefined;
   /** Path of a checkpoint to go on from. */
   readonly restore?: string | undefined;
   /** Where to write a checkpoint, and at exactly which instruction (of each hart); the run then goes on. */
   readonly checkpoint?: { readonly path: string; readonly at: bigint | number } | undefined;
-  /** @default 64 MiB */
-  readonly memoryBytes?: number;
+  /** @default 64 MiB, and 128 MiB for a kernel */
+  readonly memoryBytes?: number | undefined;
   /** @default 1 */
   readonly harts?: number;
   /** Gives up after so many instructions of all harts together. */
@@ -71,11 +74,12 @@ export interface RunResult {
 export const EXIT_CRASHED = 125;
 
 const MEMORY_BYTES_DEFAULT = 64 * 1048576;
+const LINUX_BYTES_DEFAULT = 128 * 1048576;
 /** How long an idle machine with a running clock sleeps before it looks for a timer. */
 const IDLE_SLEEP_MS = 1;
 
 /**
- * @throws MachineError elf.*, memory.*, checkpoint.*, state.*, machine.bad_option
+ * @throws MachineError elf.*, kernel.*, memory.*, checkpoint.*, state.*, machine.bad_option
  */
 export function runMachine(options: RunOptions): RunResult {
   const turns = prepare(options);
@@ -111,12 +115,13 @@ function prepare(options: RunOptions): Turns {
 }
 
 function load(options: RunOptions): GuestMemory {
-  const { elf, memoryBytes = MEMORY_BYTES_DEFAULT, harts = 1, clock = 'instructions' } = options;
-  if (elf === undefined) {
-    throw new MachineError('machine.bad_option', { option: 'elf', reason: 'nothing to run' });
-  }
-  const guest = GuestMemory.create({ ramBytes: memoryBytes, harts });
-  resetMachine(guest, { ...loadElf(elf, guest), clock });
+  const { elf, linux, harts = 1, clock = 'instructions' } = options;
+  const memoryDefault = linux === undefined ? MEMORY_BYTES_DEFAULT : LINUX_BYTES_DEFAULT;
+  const ramBytes = options.memoryBytes ?? memoryDefault;
+  const guest = GuestMemory.create({ ramBytes, harts });
+  if (linux !== undefined) loadLinux(guest, { ...linux, clock });
+  else if (elf !== undefined) resetMachine(guest, { ...loadElf(elf, guest), clock });
+  else throw new MachineError('machine.bad_option', { option: 'elf', reason: 'nothing to run' });
   return guest;
 }
 

@@ -1,10 +1,11 @@
 /**
- * `godwit machine run`: one bare-metal program on the emulated computer, without a cluster.
+ * `godwit machine run`: one program, or a kernel, on the emulated computer, without a cluster.
  *
  * The UART is the program's output; the exit code is the one it stores to `tohost`, so that RISC-V
  * test programs run under any test driver. The machine itself is loaded only here: the other
  * commands start without it.
  */
+import { randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import type { RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
@@ -13,11 +14,14 @@ import { type Context, does, group, leaf } from '../command.ts';
 import { CommandError, EXIT, errnoText, usageError } from '../errors.ts';
 import { countText } from '../format.ts';
 import type { Io } from '../io.ts';
-import { parseCount, parseInstructions, sizeOption } from '../options.ts';
+import { parseCount, parseInstructions, parseSize } from '../options.ts';
 import { jsonLine } from '../output.ts';
 
 interface RunOptions {
-  memory: number;
+  memory?: number;
+  kernel?: string;
+  initrd?: string;
+  append?: string;
   harts: number;
   clock: 'host' | 'instructions';
   maxInstructions?: number;
@@ -43,6 +47,9 @@ const HINTS: Readonly<Record<string, string>> = {
   'elf.truncated': 'the file is not whole; copy or build it again',
   'elf.wrong_class': 'build it for 64-bit RISC-V, statically linked',
   'elf.outside_ram': 'give more --memory, or link it at 0x80000000',
+  'kernel.bad_image': 'give the uncompressed Image of a 64-bit RISC-V kernel',
+  'kernel.truncated': 'the file is not whole; copy it again',
+  'kernel.no_room': 'give more --memory',
   'checkpoint.not_read': 'give the path of a file that --checkpoint wrote',
   'checkpoint.damaged': 'write it anew, or copy it again',
   'checkpoint.not_written': 'nothing was left there; give another path, or make room',
@@ -50,7 +57,8 @@ const HINTS: Readonly<Record<string, string>> = {
   'gdb.no_port': 'give another port, or 0 for any that is free',
 };
 const HINT_DEFAULT = 'godwit machine run --help';
-const MEMORY_DEFAULT = 64 * 1024 * 1024;
+const SEED_BYTES = 32;
+const APPEND_DEFAULT = 'console=ttyS0';
 
 export function addMachineCommands(program: Command, context: Context): void {
   const machine = group(program, 'machine', 'the emulated computer by itself, without a cluster');
@@ -59,13 +67,14 @@ export function addMachineCommands(program: Command, context: Context): void {
     'godwit machine run test.elf --stop-at 1000000 --digest --json',
     'godwit machine run test.elf --checkpoint-at 1000000 --checkpoint at-1m.godwit',
     'godwit machine run --restore at-1m.godwit',
+    'godwit machine run --kernel Image --initrd initrd.cpio.gz --clock host',
     "godwit machine run test.elf --gdb 1234 --gdb-wait & gdb-multiarch -ex 'target remote :1234' test.elf",
   ])
     .description(
       'Run a bare-metal RISC-V program (ELF). Its UART goes to stdout (to stderr with --json); the exit\n' +
         'code is the one the program stores to tohost, or 124 when the bound was reached.',
     )
-    .addOption(sizeOption('--memory <size>', 'guest memory', MEMORY_DEFAULT))
+    .option('--memory <size>', 'guest memory (default: 64MiB, a kernel 128MiB)', parseSize)
     .option('--harts <n>', 'hardware threads', parseCount(1, GUEST_HARTS_MAX), 1)
     .addOption(
       new Option('--clock <clock>', 'machine time: derived from instructions, or real')
@@ -75,6 +84,9 @@ export function addMachineCommands(program: Command, context: Context): void {
     .option('--max-instructions <n>', 'give up after so many instructions', parseInstructions)
     .option('--stop-at <n>', 'stop at exactly this instruction', parseInstructions)
     .option('--digest', 'print a digest of memory and machine state at the end')
+    .option('--kernel <file>', 'start this Linux kernel (a RISC-V Image) instead of a program')
+    .option('--initrd <file>', 'with --kernel: its first file system')
+    .option('--append <args>', "with --kernel: the kernel's command line", APPEND_DEFAULT)
     .option('--checkpoint <file>', 'write the whole machine there, at --checkpoint-at, and go on')
     .option('--checkpoint-at <n>', 'the instruction of the checkpoint', parseInstructions)
     .option('--restore <file>', 'go on from a checkpoint instead of starting a program')
@@ -108,9 +120,12 @@ export function addMachineCommands(program: Command, context: Context): void {
 
 /** An option that would silently do nothing is a mistake. */
 function rejectContradictions(file: string | undefined, options: RunOptions): void {
-  const { checkpoint, checkpointAt, gdb, gdbWait, restore } = options;
-  if ((file === undefined) === (restore === undefined)) {
-    throw usageError('one thing to run is needed', 'give a program, or --restore FILE');
+  const { checkpoint, checkpointAt, gdb, gdbWait, initrd, kernel, restore } = options;
+  if ([file, kernel, restore].filter((thing) => thing !== undefined).length !== 1) {
+    throw usageError('one thing to run is needed', 'give a program, --kernel or --restore FILE');
+  }
+  if (initrd !== undefined && kernel === undefined) {
+    throw usageError('--initrd is for --kernel only', 'give --kernel FILE too');
   }
   if (gdbWait && gdb === undefined) {
     throw usageError('--gdb-wait is for --gdb only', 'give --gdb PORT too');
@@ -125,10 +140,12 @@ function rejectContradictions(file: string | undefined, options: RunOptions): vo
 
 async function runFile(path: string | undefined, options: RunOptions, io: Io): Promise<RunResult> {
   const elf = path === undefined ? undefined : await readElf(path);
+  const linux = options.kernel === undefined ? undefined : await linuxOf(options.kernel, options);
   const { checkpoint, checkpointAt, restore } = options;
   const { debugMachine, runMachine, MachineError } = await import('@godwit/machine');
   const run = {
     elf,
+    linux,
     restore,
     ...(checkpoint !== undefined && { checkpoint: { path: checkpoint, at: checkpointAt! } }),
     memoryBytes: options.memory,
@@ -157,6 +174,17 @@ async function runFile(path: string | undefined, options: RunOptions, io: Io): P
   }
 }
 
+/** With counted instructions a boot is to be the same every time, so its randomness is too. */
+async function linuxOf(kernel: string, { append, clock, initrd }: RunOptions) {
+  return {
+    kernel: await readBytes(kernel, 'give the path of a kernel Image'),
+    initrd:
+      initrd === undefined ? undefined : await readBytes(initrd, 'give the path of a cpio file'),
+    bootargs: append,
+    seed: clock === 'instructions' ? new Uint8Array(SEED_BYTES).fill(1) : randomBytes(SEED_BYTES),
+  };
+}
+
 /** A shell sees 8 bits: a failure must not become 0 there. */
 function shellExit(exit: number): number {
   return exit > 255 ? exit & 0xff || EXIT.failed : exit;
@@ -175,15 +203,23 @@ export async function readElf(path: string): Promise<Uint8Array> {
         hint: 'strip debug information from it',
       });
     }
-    return await readFile(path);
+    return await readBytes(path, 'give the path of a RISC-V ELF file');
   } catch (error) {
     if (error instanceof CommandError) throw error;
-    const why = errnoText((error as NodeJS.ErrnoException).code);
-    throw new CommandError({
-      code: 'file.unreadable',
-      exit: EXIT.notFound,
-      message: `${path}: ${why}`,
-      hint: 'give the path of a RISC-V ELF file',
-    });
+    throw unreadable(path, error, 'give the path of a RISC-V ELF file');
   }
+}
+
+async function readBytes(path: string, hint: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw unreadable(path, error, hint);
+  }
+}
+
+function unreadable(path: string, error: unknown, hint: string): CommandError {
+  const why = errnoText((error as NodeJS.ErrnoException).code);
+  const message = `${path}: ${why}`;
+  return new CommandError({ code: 'file.unreadable', exit: EXIT.notFound, message, hint });
 }
