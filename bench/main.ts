@@ -3,6 +3,7 @@
  */
 import { drain } from './drain.ts';
 import { latency } from './latency.ts';
+import { machine } from './machine.ts';
 import { peers } from './peers.ts';
 import { transfer } from './transfer.ts';
 
@@ -12,6 +13,10 @@ const BENCHES: {
   peers: { run: peers, what: 'total time and downtime in four scenarios, beside QEMU' },
   transfer: { run: transfer, what: 'bulk pre-copy of an idle guest, beside iperf3' },
   drain: { run: drain, what: 'a host emptied of 20 guests, the coordinator killed in the middle' },
+  machine: {
+    run: machine,
+    what: 'speed of the machine and boot time of Linux, beside qemu-system-riscv64',
+  },
   latency: {
     run: latency,
     what: 'downtime of every mode and post-copy faults, beside a TCP ping-pong',

@@ -80,6 +80,9 @@ describe('a real cluster', () => {
     await ask('guests');
     await ask('console', { guest: 'm1' });
     await ask('setRate', { guest }, { rateMiBps: 10 });
+    await ask('checkpointGuest', { guest }, { checkpoint: 'c1' });
+    await ask('restoreGuest', { checkpoint: 'c1' }, { host: 'a' }, 409);
+    await ask('images');
     migration = await ask('migrate', {}, { guest, to: 'b', mode: 'hybrid', verify: true });
     await ask('guest', { guest });
     await ask('migrate', {}, { guest, to: 'b' }, 409);

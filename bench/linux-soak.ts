@@ -1,0 +1,114 @@
+/**
+ * npm run soak:linux: an unmodified Linux moved many times in a row while it is used, all modes mixed.
+ *
+ *   GODWIT_GUEST_IMAGE=DIR npm run soak:linux [-- --moves 100 --seed 1 --memory 256MiB --json]
+ *
+ * DIR holds `Image` and `initrd.cpio.gz`. What is checked is in linux-guest.ts: checksums of 64 MiB, every
+ * console line once and in order, a sleeper that wakes, and a kernel log without complaint.
+ */
+import { parseArgs } from 'node:util';
+import type { Mode } from '@godwit/protocol';
+import { Cluster } from './cluster.ts';
+import { LinuxGuest } from './linux-guest.ts';
+import { randomBelow } from './random.ts';
+import { median, percentile } from './statistics.ts';
+
+const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
+/** A guest that uses its console is moved at any moment of what it does. */
+const PAUSE_MS_MAX = 500;
+
+export interface LinuxSoakResult {
+  readonly moves: number;
+  readonly bootMs: number;
+  readonly errors: readonly string[];
+  readonly downtimeMs: { readonly median: number; readonly p99: number };
+  /** How far each loop in the guest came. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export interface LinuxSoakOptions {
+  readonly directory: string;
+  readonly moves: number;
+  readonly seed: number;
+  readonly memory: string;
+  readonly say: (line: string) => void;
+}
+
+export async function linuxSoak(options: LinuxSoakOptions): Promise<LinuxSoakResult> {
+  const { directory, moves, seed, memory, say } = options;
+  const cluster = await Cluster.start({ agents: 3, env: { GODWIT_TEST_POISON: '1' } });
+  let guest: LinuxGuest | undefined;
+  try {
+    const booted = await LinuxGuest.boot(cluster.url, 'linux', directory, memory, 'a');
+    guest = booted.guest;
+    say(`booted in ${Math.round(booted.bootMs)} ms`);
+    await guest.load();
+    const next = randomBelow(seed);
+    const downtimes: number[] = [];
+    for (let move = 0; move < moves; move++) {
+      const downtimeMs = await oneMove(cluster, guest, move, next, say);
+      if (downtimeMs !== undefined) downtimes.push(downtimeMs);
+      await new Promise((resolve) => setTimeout(resolve, next(PAUSE_MS_MAX)));
+    }
+    await guest.verdict();
+    const { errors, counts } = guest;
+    const downtimeMs = { median: median(downtimes), p99: percentile(downtimes, 0.99) };
+    return { moves, bootMs: Math.round(booted.bootMs), errors, downtimeMs, counts };
+  } finally {
+    await guest?.close();
+    await cluster.close();
+  }
+}
+
+async function oneMove(
+  cluster: Cluster,
+  guest: LinuxGuest,
+  move: number,
+  next: (below: number) => number,
+  say: (line: string) => void,
+): Promise<number | undefined> {
+  const { host } = await cluster.guest(guest.name);
+  const to = [...cluster.hosts.keys()].filter((other) => other !== host)[next(2)]!;
+  const mode = MODES[move % MODES.length]!;
+  const { state, error, result } = await cluster.migrate({ guest: guest.name, to, mode });
+  const figures = result && `${result.downtimeMs.toFixed(1)} ms down, ${result.faults} faults`;
+  say(
+    `${move + 1} ${host}->${to} ${mode} ${state} ${figures ?? ''} ${JSON.stringify(guest.counts)}`,
+  );
+  if (state === 'completed') return result?.downtimeMs;
+  guest.errors.push(`move ${move + 1} ${mode}: ${state} ${error?.message ?? ''}`);
+  return undefined;
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      moves: { type: 'string', default: '100' },
+      seed: { type: 'string', default: '1' },
+      memory: { type: 'string', default: '256MiB' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const directory = process.env.GODWIT_GUEST_IMAGE;
+  if (directory === undefined) {
+    console.error('error: no kernel: GODWIT_GUEST_IMAGE names no directory');
+    console.error('hint: one that holds Image and initrd.cpio.gz');
+    process.exit(2);
+  }
+  const result = await linuxSoak({
+    directory,
+    moves: Number(values.moves),
+    seed: Number(values.seed),
+    memory: values.memory,
+    say: (line) => console.error(line),
+  });
+  for (const error of result.errors) console.error(`error: ${error}`);
+  const { errors, downtimeMs, counts, ...rest } = result;
+  if (values.json)
+    console.log(JSON.stringify({ ...rest, errors: errors.length, downtimeMs, counts }));
+  else {
+    const down = `downtime ${downtimeMs.median.toFixed(1)} ms, p99 ${downtimeMs.p99.toFixed(1)} ms`;
+    console.log(`${rest.moves} moves, ${errors.length} errors, ${down}, ${JSON.stringify(counts)}`);
+  }
+  process.exitCode = errors.length === 0 ? 0 : 1;
+}
