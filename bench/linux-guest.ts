@@ -115,7 +115,10 @@ export class LinuxGuest {
   /** Resolves to the match when text that has not been heard before has it. */
   async hear(pattern: RegExp, limitMs = ANSWER_LIMIT_MS): Promise<RegExpExecArray> {
     const deadline = setTimeout(
-      () => this.#fail(`nothing like ${pattern} in ${limitMs} ms`),
+      () =>
+        this.#fail(
+          `nothing like ${pattern} in ${limitMs} ms, but ${JSON.stringify(this.#text.slice(-300))}`,
+        ),
       limitMs,
     );
     try {
