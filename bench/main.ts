@@ -5,6 +5,7 @@ import { drain } from './drain.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { peers } from './peers.ts';
+import { scale } from './scale.ts';
 import { transfer } from './transfer.ts';
 
 const BENCHES: {
@@ -20,6 +21,10 @@ const BENCHES: {
   latency: {
     run: latency,
     what: 'downtime of every mode and post-copy faults, beside a TCP ping-pong',
+  },
+  scale: {
+    run: scale,
+    what: 'size of guests, moves at once, and a coordinator with 1,000 agents and 10,000 guests',
   },
 };
 

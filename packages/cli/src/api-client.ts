@@ -24,6 +24,7 @@ import {
   type Migration,
   type MoveLimits,
   type MovePlan,
+  type Recovery,
   type RestoreGuestRequest,
   type Status,
 } from '@godwit/protocol';
@@ -71,6 +72,8 @@ export class ApiClient {
   }
 
   status = () => this.#ask<Status>('GET', '/v1/status');
+  recovery = () => this.#ask<Recovery>('GET', '/v1/recovery');
+  recover = () => this.#ask<Recovery>('POST', '/v1/recovery');
   hosts = () => this.#ask<Host[]>('GET', '/v1/hosts');
   host = (host: string) => this.#ask<Host>('GET', `/v1/hosts/${part(host)}`);
   fence = (host: string, discardTarget: boolean) =>

@@ -56,6 +56,8 @@ export interface AgentsListener {
   hello(host: LiveHost, guests: GuestReport[], migrations: MigrationReport[]): Promise<void>;
   reports(host: LiveHost, guests: GuestReport[]): Promise<void>;
   message(host: LiveHost, message: Message): Promise<void>;
+  /** An agent has seen a later revision of this store. */
+  behind(): void;
   /** True: this incarnation is on record as the holder of a guest. */
   holdsGuests(host: string, incarnation: string): boolean;
 }
@@ -278,7 +280,9 @@ export class Agents {
     const isOurs = hello.storeId === undefined || hello.storeId === store.id;
     // Guests under another store's epochs: neither side can tell which epoch is the newer one.
     const isForeign = !isOurs && hello.guests.length + hello.migrations.length > 0;
-    if (isForeign || (isOurs && hello.storeRev > store.revision)) {
+    const isAhead = isOurs && hello.storeRev > store.revision;
+    if (isAhead) this.#listener.behind();
+    if (isForeign || isAhead) {
       throw new GodwitError('store.back_in_time', {
         storeId: hello.storeId ?? store.id,
         seen: hello.storeRev,

@@ -34,6 +34,8 @@ export interface CoordinatorOptions {
   readonly faults?: FaultPoints | undefined;
   /** A person asked for the end of the whole cluster, and all agents were told. */
   readonly onShutdown: () => void;
+  /** The store went back in time, and is marked: this object is of no more use. */
+  readonly onBehind: () => void;
 }
 
 /** How long `shutdown` waits for the agents; a guest is not saved, so there is little to do. */
@@ -49,9 +51,12 @@ export class Coordinator {
   readonly #cordons: Cordons;
   readonly #drains: Drains;
   readonly #leavers: Leavers;
+  readonly #onBehind: () => void;
 
-  private constructor(records: Records, { log, faults, token, onShutdown }: CoordinatorOptions) {
+  private constructor(records: Records, options: CoordinatorOptions) {
+    const { log, faults, token, onShutdown } = options;
     this.#records = records;
+    this.#onBehind = options.onBehind;
     const agents = new Agents(records, log, this.#listener());
     const guests = new Guests(records, agents, log);
     const images = new Images(records, agents, log);
@@ -108,7 +113,7 @@ export class Coordinator {
     return coordinator;
   }
 
-  /** Ends this process's part; agents and guests go on. */
+  /** Ends this process's part but for the store; agents and guests go on. */
   async close(): Promise<void> {
     this.#drains.close();
     this.#migrations.close();
@@ -116,7 +121,6 @@ export class Coordinator {
     this.#guests.close();
     this.#agents.close();
     await this.server.close();
-    await this.#records.store.close();
   }
 
   async #shutdown(onShutdown: () => void): Promise<void> {
@@ -127,6 +131,10 @@ export class Coordinator {
 
   #listener(): AgentsListener {
     return {
+      behind: () => {
+        const { store } = this.#records;
+        if (!store.isBehind) void store.markBehind().then(this.#onBehind);
+      },
       died: async (death) => {
         await this.#guests.died(death);
         this.#migrations.died(death);

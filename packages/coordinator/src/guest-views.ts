@@ -36,8 +36,6 @@ export class GuestViews {
     const { spec, migration, queued, evidence } = record;
     const report = this.#guests.ownersReport(record);
     const state = this.#state(record);
-    const away = this.#silentHolder(record) ?? record.host;
-    const silent = `host ${away} has been silent for ${seconds(this.#agents.silentMs(away))}`;
     return {
       name: spec.name,
       kind: spec.kind,
@@ -60,7 +58,7 @@ export class GuestViews {
       ...(record.end && { end: record.end }),
       ...(record.digest !== undefined && { digest: record.digest }),
       ...(state === 'lost' && evidence !== undefined && { evidence }),
-      ...(state === 'unreachable' && { evidence: silent }),
+      ...(state === 'unreachable' && { evidence: this.#silence(record) }),
     };
   }
 
@@ -83,6 +81,11 @@ export class GuestViews {
     if (open && this.#isInDoubt(open)) return 'doubt';
     if (this.#silentHolder(record) !== undefined) return 'unreachable';
     return open ? 'migrating' : record.state;
+  }
+
+  #silence(record: GuestRecord): string {
+    const away = this.#silentHolder(record) ?? record.host;
+    return `host ${away} has been silent for ${seconds(this.#agents.silentMs(away))}`;
   }
 
   /** A host that is out of reach and without whose pages the guest cannot go on. */

@@ -12,10 +12,13 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { GodwitError } from '@godwit/protocol';
-import { checkListen, parseListen } from './api/access.ts';
+import { checkListen, type Listen, parseListen } from './api/access.ts';
 import { Coordinator } from './coordinator.ts';
 import { FaultPoints } from './fault-points.ts';
-import { LOG_LEVELS, type LogLevel, makeLog } from './log.ts';
+import { LOG_LEVELS, type Logger, type LogLevel, makeLog } from './log.ts';
+import { loadRecords } from './records.ts';
+import { Recovery } from './recovery/recovery.ts';
+import { makeRecoveryServer } from './recovery/recovery-server.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 
 const STORE_FILE = 'state.sqlite';
@@ -64,11 +67,21 @@ function parseOptions(args: string[]): Options {
   };
 }
 
-async function main(): Promise<void> {
-  const options = parseOptions(process.argv.slice(2));
-  const listen = parseListen(options.listen);
-  checkListen(listen, options.token);
-  const log = makeLog(options.logLevel, options.logFile);
+/** What answers on the port: the coordinator, or the recovery of its store. */
+interface Standing {
+  readonly store: SqliteStore;
+  readonly server: { listen(listen: Listen): Promise<string> };
+  /** All but the store. */
+  close(): Promise<void>;
+}
+
+interface Turns {
+  /** The store is behind, or is so no more: everything begins anew from what is on the disk. */
+  readonly again: () => void;
+  readonly shutdown: () => void;
+}
+
+async function stand(options: Options, log: Logger, turns: Turns): Promise<Standing> {
   const store = new SqliteStore(join(options.stateDir, STORE_FILE), {
     stalled: (error) => {
       if (error === undefined) log.warn('the store can be written again');
@@ -79,20 +92,53 @@ async function main(): Promise<void> {
       fail(error);
     },
   });
-  const coordinator = await Coordinator.start({
-    store,
-    log,
-    token: options.token,
-    faults: options.hasTestFaults ? new FaultPoints(options.stateDir) : undefined,
-    onShutdown: () => end('shutdown'),
-  });
+  const { token } = options;
+  if (store.isBehind) {
+    log.error('the store went back in time; nothing is decided until it is recovered');
+    const records = await loadRecords(store);
+    const recovery = new Recovery({ records, log, done: turns.again });
+    const server = makeRecoveryServer({ recovery, store, token, log });
+    const close = async (): Promise<void> => {
+      recovery.close();
+      await server.close();
+    };
+    return { store, server, close };
+  }
+  const faults = options.hasTestFaults ? new FaultPoints(options.stateDir) : undefined;
+  const { again: onBehind, shutdown: onShutdown } = turns;
+  const coordinator = await Coordinator.start({ store, log, token, faults, onBehind, onShutdown });
+  return { store, server: coordinator.server, close: () => coordinator.close() };
+}
 
+async function main(): Promise<void> {
+  const options = parseOptions(process.argv.slice(2));
+  let listen = parseListen(options.listen);
+  checkListen(listen, options.token);
+  const log = makeLog(options.logLevel, options.logFile);
+  let standing: Standing;
   let isEnding = false;
+  const close = async (): Promise<void> => {
+    await standing.close();
+    await standing.store.close();
+  };
   const end = (why: string): void => {
     if (isEnding) return;
     isEnding = true;
     log.info({ why }, 'ending');
-    coordinator.close().then(() => process.exit(0), fail);
+    close().then(() => process.exit(0), fail);
+  };
+  const begin = async (): Promise<string> => {
+    const turns = { again: () => void again().catch(fail), shutdown: () => end('shutdown') };
+    standing = await stand(options, log, turns);
+    const url = await standing.server.listen(listen);
+    const { term, id, revision } = standing.store;
+    log.info({ url, term, store: id, revision }, 'ready');
+    return url;
+  };
+  const again = async (): Promise<void> => {
+    if (isEnding) return;
+    await close();
+    await begin();
   };
   // A store that cannot be written, or a mistake of ours: stop at once, the record is whole.
   process.on('uncaughtException', (thrown) => {
@@ -102,11 +148,11 @@ async function main(): Promise<void> {
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));
 
-  const url = await coordinator.server.listen(listen);
-  log.info({ url, term: store.term, store: store.id, revision: store.revision }, 'ready');
-  process.stdout.write(
-    `${JSON.stringify({ ready: true, url, term: store.term, pid: process.pid })}\n`,
-  );
+  const url = await begin();
+  // The kernel may have chosen the port: it stays the same when the coordinator begins anew.
+  listen = { ...listen, port: Number(new URL(url).port) || listen.port };
+  const { term } = standing!.store;
+  process.stdout.write(`${JSON.stringify({ ready: true, url, term, pid: process.pid })}\n`);
 }
 
 function fail(thrown: unknown): never {

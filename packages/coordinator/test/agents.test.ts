@@ -43,12 +43,6 @@ describe('hello', () => {
     assert.equal(code, 'store.stale_term');
   });
 
-  it('turns away whoever has seen a later revision of this store: it is a restored one', async () => {
-    const { storeId } = (await coordinator.ask<Status>('GET', '/v1/status')).body;
-    const code = await refused((agent) => Object.assign(agent, { storeRev: 1e6, storeId }));
-    assert.equal(code, 'store.back_in_time');
-  });
-
   it('takes an empty agent of another store, but not one with guests', async () => {
     const other = { storeId: 'another', storeRev: 5, termSeen: 9 };
     assert.equal(await refused((agent) => Object.assign(agent, other)), 'welcome');

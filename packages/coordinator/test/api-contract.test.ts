@@ -23,7 +23,12 @@ describe('the route table', () => {
     const directory = mkdtempSync(join(tmpdir(), 'godwit-api-'));
     const store = new SqliteStore(join(directory, 'state.sqlite'));
     const log = makeLog('error', join(directory, 'log'));
-    const coordinator = await Coordinator.start({ store, log, onShutdown: () => {} });
+    const coordinator = await Coordinator.start({
+      store,
+      log,
+      onShutdown: () => {},
+      onBehind: () => {},
+    });
     try {
       await coordinator.server.listen({ host: '127.0.0.1', port: 0 });
       assert.deepEqual([...coordinator.server.served].sort(), table.toSorted());

@@ -74,6 +74,7 @@ interface ErrorDetail {
   'store.failed': { path: string; why: string };
   'store.compacted': { asked: number; oldest: number };
   'store.lease_gone': { lease: string };
+  'store.recovering': { waitingFor: string };
   'store.back_in_time': { storeId: string; seen: number; found: number };
   'store.stale_term': { term: number; seen: number };
   'coordinator.unreachable': { address: string; why: string };
@@ -454,6 +455,12 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     hint: 'read the range anew and watch from the revision it shows',
   },
   'store.lease_gone': { fault: 'user', exit: 4, text: (d) => `lease ${d.lease} has ended` },
+  'store.recovering': {
+    fault: 'user',
+    exit: 4,
+    text: (d) => `the store is being recovered${d.waitingFor && `, waits for ${d.waitingFor}`}`,
+    hint: 'godwit coordinator recover shows what it waits for',
+  },
   'store.back_in_time': {
     fault: 'user',
     exit: 4,

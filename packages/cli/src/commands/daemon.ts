@@ -10,8 +10,10 @@ import { NAME_PATTERN } from '@godwit/protocol';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { daemonEntry, mibText } from '../cluster.ts';
 import { type Context, does, leaf } from '../command.ts';
+import { usageError } from '../errors.ts';
 import type { Io } from '../io.ts';
 import { COORDINATOR_DEFAULT, parseSize } from '../options.ts';
+import { addRecoverCommand } from './recover.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 
@@ -20,10 +22,15 @@ export function addDaemonCommands(program: Command, context: Context): void {
     'godwit coordinator --state-dir /var/lib/godwit',
     'GODWIT_TOKEN=secret godwit coordinator --state-dir /var/lib/godwit --listen 10.0.0.1:7400',
   ])
-    .requiredOption('--state-dir <dir>', 'where its store is kept')
+    .option('--state-dir <dir>', 'where its store is kept')
     .option('--listen <host:port>', 'its address', parseAddress, '127.0.0.1:7400');
   addDaemonOptions(coordinator);
-  does(context, coordinator, ({ io, options }) => runDaemon(io, 'coordinator', options));
+  does<{ stateDir?: string }>(context, coordinator, ({ io, options }) => {
+    // Not a required option of commander's: that would be required of `recover` too.
+    if (options.stateDir === undefined) throw usageError('--state-dir <dir> is missing');
+    return runDaemon(io, 'coordinator', options);
+  });
+  addRecoverCommand(coordinator, context);
 
   const agent = leaf(
     program,

@@ -6,7 +6,7 @@
  * Nothing here decides anything. A row without a function, or a function whose answer is not what its
  * row says, does not compile.
  */
-import { GodwitError, PROTOCOL_VERSION } from '@godwit/protocol';
+import { GodwitError, PROTOCOL_VERSION, type Recovery } from '@godwit/protocol';
 import type { Answer, Asked, ObjectRouteId } from '@godwit/protocol/http-api';
 import type { Checkpoints } from '../checkpoints.ts';
 import type { CommandParts, GuestCommands } from '../guest-commands.ts';
@@ -15,6 +15,14 @@ import type { Settings } from '../placement/settings.ts';
 
 /** How long a cancel waits to hear how it ended. */
 const CANCEL_DEADLINE_MS = 10_000;
+
+/** A store that is behind has another server (recovery/recovery-server.ts). */
+const NOTHING_TO_RECOVER: Recovery = {
+  state: 'none',
+  reported: [],
+  waitingFor: [],
+  fenced: [],
+};
 
 export const VERSION = '0.1.0';
 
@@ -48,6 +56,8 @@ export function makeHandlers(parts: ApiParts): Handlers {
       pid: process.pid,
       ...(records.store.stall && { stall: records.store.stall.message }),
     }),
+    recovery: async () => NOTHING_TO_RECOVER,
+    recover: async () => NOTHING_TO_RECOVER,
     shutdown: async () => {
       await parts.shutdown();
       return {};

@@ -92,7 +92,8 @@ function checkVersion({ headers, url }: FastifyRequest): void {
   if (asked !== undefined) throw new GodwitError('api.version', { asked, spoken: API_VERSION });
 }
 
-function answerErrors(app: FastifyInstance, log: Logger): void {
+/** Also of the server that stands in while the store is behind. */
+export function answerErrors(app: FastifyInstance, log: Logger): void {
   app.setErrorHandler((thrown, _request, reply) => {
     const error = errorOf(thrown);
     if (error.exit === 1) log.error({ err: thrown }, error.message);
@@ -107,7 +108,7 @@ function answerErrors(app: FastifyInstance, log: Logger): void {
 }
 
 /** A POST without a body may still say that it is JSON. */
-function takeEmptyJson(app: FastifyInstance): void {
+export function takeEmptyJson(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
     try {
       done(null, body === '' ? undefined : JSON.parse(body as string));
@@ -167,7 +168,8 @@ function documents(app: FastifyInstance, metrics: Metrics): void {
   });
 }
 
-async function listenOn(app: FastifyInstance, { host, port }: Listen): Promise<string> {
+/** @throws GodwitError `listen.in_use`, `listen.failed` */
+export async function listenOn(app: FastifyInstance, { host, port }: Listen): Promise<string> {
   const address = `${host}:${port}`;
   try {
     return await app.listen({ host, port });

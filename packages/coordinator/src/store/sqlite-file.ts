@@ -14,12 +14,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { GodwitError } from '@godwit/protocol';
 
 /** Layout of the tables below; a file of another version is refused. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS meta (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    version INTEGER NOT NULL, id TEXT NOT NULL, term INTEGER NOT NULL, revision INTEGER NOT NULL
+    version INTEGER NOT NULL, id TEXT NOT NULL, term INTEGER NOT NULL, revision INTEGER NOT NULL,
+    behind INTEGER NOT NULL
   ) STRICT;
   CREATE TABLE IF NOT EXISTS entry (
     key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL, lease TEXT
@@ -36,6 +37,7 @@ export interface Meta {
   readonly id: string;
   readonly term: number;
   readonly revision: number;
+  readonly behind: 0 | 1;
 }
 
 /**
@@ -68,10 +70,10 @@ function takeOver(database: DatabaseSync): Meta {
   checkVersion(database);
   database.exec(SCHEMA);
   database
-    .prepare('INSERT OR IGNORE INTO meta VALUES (1, ?, ?, 0, 0)')
+    .prepare('INSERT OR IGNORE INTO meta VALUES (1, ?, ?, 0, 0, 0)')
     .run(SCHEMA_VERSION, randomBytes(8).toString('hex'));
   const meta = database
-    .prepare('UPDATE meta SET term = term + 1 RETURNING id, term, revision')
+    .prepare('UPDATE meta SET term = term + 1 RETURNING id, term, revision, behind')
     .get() as unknown as Meta;
   database.exec('COMMIT');
   return meta;

@@ -72,6 +72,7 @@ export class SqliteStore implements Store {
   readonly #history: History;
   readonly #leases: Leases;
   #revision: number;
+  #isBehind: boolean;
   #queue: Job[] = [];
   #due: NodeJS.Immediate | undefined;
   /** Monotonic time before which there is no next commit, unless it is the end. */
@@ -91,6 +92,7 @@ export class SqliteStore implements Store {
     this.id = meta.id;
     this.term = meta.term;
     this.#revision = meta.revision;
+    this.#isBehind = meta.behind === 1;
     this.#history = new History(meta.revision);
     this.#leases = new Leases((lease) => void this.revokeLease(lease).catch(() => {}));
     for (const { id, ttl_ms } of this.#sql.leases.all() as { id: string; ttl_ms: number }[]) {
@@ -104,6 +106,10 @@ export class SqliteStore implements Store {
 
   get compactedRevision(): number {
     return this.#history.compactedRevision;
+  }
+
+  get isBehind(): boolean {
+    return this.#isBehind;
   }
 
   get stall(): GodwitError | undefined {
@@ -156,6 +162,23 @@ export class SqliteStore implements Store {
       );
       this.#sql.revoke.run(lease);
     });
+  }
+
+  async markBehind(): Promise<void> {
+    this.#isBehind = true;
+    await this.#enqueue((group) => {
+      group.isTouched = true;
+      this.#sql.setBehind.run();
+    });
+  }
+
+  async catchUp({ term, revision }: { term: number; revision: number }): Promise<void> {
+    await this.#enqueue((group) => {
+      group.isTouched = true;
+      group.revision = Math.max(group.revision, revision);
+      this.#sql.catchUp.run(term, group.revision);
+    });
+    this.#isBehind = false;
   }
 
   async close(): Promise<void> {
@@ -301,6 +324,8 @@ function prepare(database: DatabaseSync) {
     ),
     remove: sql('DELETE FROM entry WHERE key = ?'),
     setRevision: sql('UPDATE meta SET revision = ?'),
+    setBehind: sql('UPDATE meta SET behind = 1'),
+    catchUp: sql('UPDATE meta SET behind = 0, term = max(term, ?), revision = ?'),
     leases: sql('SELECT id, ttl_ms FROM lease'),
     grant: sql('INSERT INTO lease (id, ttl_ms) VALUES (?, ?)'),
     keysOf: sql('SELECT key FROM entry WHERE lease = ? ORDER BY key'),

@@ -79,6 +79,8 @@ export interface Store {
   readonly revision: number;
   /** Watches can begin at this revision or later. */
   readonly compactedRevision: number;
+  /** An agent has seen a later revision of this store: it was restored, and nothing may be decided from it. */
+  readonly isBehind: boolean;
   /** Set while commits wait for something that may pass, such as space on the disk. */
   readonly stall: GodwitError | undefined;
 
@@ -118,6 +120,12 @@ export interface Store {
 
   /** Ends it now. No error when it has ended before. */
   revokeLease(lease: string): Promise<void>;
+
+  /** Durably, so that a revision that grows beyond what agents have seen hides nothing. */
+  markBehind(): Promise<void>;
+
+  /** It is behind no more: term (from the next start) and revision are at least these. */
+  catchUp(seen: { readonly term: number; readonly revision: number }): Promise<void>;
 
   /** Writes what is waiting, and releases the store for another coordinator. */
   close(): Promise<void>;

@@ -41,6 +41,21 @@ export const ROUTES = {
     answer: view.nothing,
   },
 
+  recovery: {
+    method: 'GET',
+    path: '/v1/recovery',
+    tag: 'cluster',
+    what: 'Whether the store was restored from a backup, and what its recovery waits for.',
+    answer: view.recovery,
+  },
+  recover: {
+    method: 'POST',
+    path: '/v1/recovery',
+    tag: 'cluster',
+    what: 'Begins to recover a store that went back in time: what agents hold counts more than it.',
+    answer: view.recovery,
+  },
+
   hosts: {
     method: 'GET',
     path: '/v1/hosts',

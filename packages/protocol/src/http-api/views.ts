@@ -44,6 +44,16 @@ export const cordon = z
   .describe('It takes no guests, and who said so.');
 export type Cordon = z.infer<typeof cordon>;
 
+export const recovery = z.strictObject({
+  state: z
+    .enum(['none', 'refused', 'collecting'])
+    .describe('refused: the store went back in time; collecting: a person had it recovered.'),
+  reported: text.array().describe('Hosts that said what they hold.'),
+  waitingFor: text.array().describe('Registered hosts that did not, and are not fenced.'),
+  fenced: text.array(),
+});
+export type Recovery = z.infer<typeof recovery>;
+
 export const host = z.strictObject({
   name: text,
   state: z

@@ -1,0 +1,122 @@
+/**
+ * What a page costs, by the size of the guest and by how many move at once.
+ *
+ * An idle, incompressible guest goes to and fro by pre-copy between two agents as processes. Time is
+ * the transfer's own, without reserving and touching the target's memory; CPU is both daemons' over
+ * the same moves, and is what other work on the machine disturbs least.
+ */
+import { readFileSync } from 'node:fs';
+import type { Migration } from '@godwit/protocol';
+import { Cluster } from './cluster.ts';
+import { median } from './statistics.ts';
+
+const MIB = 2 ** 20;
+const PAGE_BYTES = 4096;
+/** USER_HZ of every Linux that runs Node. */
+const TICKS_PER_SECOND = 100;
+/** A sample moves at least this much, so that the ends of a move weigh little. */
+const SAMPLE_BYTES = 3.5 * 1024 * MIB;
+
+export interface SizeFigures {
+  readonly mib: number;
+  readonly moves: number;
+  /** Median over the moves. */
+  readonly usPerPage: number;
+  /** Of all moves, reserving and first touch included. */
+  readonly cpuUsPerPage: number;
+}
+
+export interface CountFigures {
+  readonly atOnce: number;
+  readonly mib: number;
+  /** From the first request until the last has ended. */
+  readonly totalMs: number;
+  readonly gbps: number;
+  readonly worstDowntimeMs: number;
+}
+
+export async function scaleSizes(sizes: readonly number[]): Promise<SizeFigures[]> {
+  const figures: SizeFigures[] = [];
+  for (const mib of sizes) {
+    const cluster = await Cluster.start({ agents: 2 });
+    try {
+      await create(cluster, 'g0', mib);
+      await move(cluster, 'g0');
+      await move(cluster, 'g0'); // both hosts' pools are warm now
+      figures.push(await sizeSample(cluster, mib));
+      console.error(figures.at(-1));
+    } finally {
+      await cluster.close();
+    }
+  }
+  return figures;
+}
+
+async function sizeSample(cluster: Cluster, mib: number): Promise<SizeFigures> {
+  const pages = (mib * MIB) / PAGE_BYTES;
+  const moves = Math.max(4, Math.ceil(SAMPLE_BYTES / (mib * MIB)));
+  const times: number[] = [];
+  const before = cpuSeconds(cluster);
+  for (let i = 0; i < moves; i++) {
+    const { result } = await move(cluster, 'g0');
+    times.push(((result?.transferMs ?? Number.NaN) * 1000) / pages);
+  }
+  const cpuUsPerPage = ((cpuSeconds(cluster) - before) * 1e6) / (moves * pages);
+  return { mib, moves, usPerPage: median(times), cpuUsPerPage };
+}
+
+export async function scaleCounts(counts: readonly number[], mib: number): Promise<CountFigures[]> {
+  const cluster = await Cluster.start({ agents: 2 });
+  const figures: CountFigures[] = [];
+  try {
+    // The limits of the queue are not what is measured here.
+    const limits = { perHost: 16, perCluster: 16 };
+    await cluster.post('/v1/limits', limits);
+    const names = Array.from({ length: Math.max(...counts) }, (_, i) => `g${i}`);
+    for (const name of names) await create(cluster, name, mib);
+    for (const atOnce of counts) {
+      const startMs = performance.now();
+      const ended = await Promise.all(names.slice(0, atOnce).map((name) => move(cluster, name)));
+      const totalMs = performance.now() - startMs;
+      const bytes = ended.reduce((sum, { result }) => sum + (result?.bytes ?? 0), 0);
+      const worstDowntimeMs = Math.max(
+        ...ended.map(({ result }) => result?.downtimeMs ?? Number.NaN),
+      );
+      figures.push({ atOnce, mib, totalMs, gbps: bytes / totalMs / 1e6, worstDowntimeMs });
+      console.error(figures.at(-1));
+    }
+  } finally {
+    await cluster.close();
+  }
+  return figures;
+}
+
+async function create(cluster: Cluster, name: string, mib: number): Promise<void> {
+  const workload = { pattern: 'idle', content: 'random' } as const;
+  await cluster.createGuest({
+    name,
+    kind: 'workload',
+    memoryBytes: mib * MIB,
+    host: 'a',
+    workload,
+  });
+}
+
+async function move(cluster: Cluster, name: string): Promise<Migration> {
+  const { host } = await cluster.guest(name);
+  const to = host === 'a' ? 'b' : 'a';
+  const ended = await cluster.migrate({ guest: name, to, mode: 'precopy' });
+  if (ended.state === 'completed') return ended;
+  throw new Error(`migration ${ended.state}: ${ended.error?.message}`);
+}
+
+/** User and system time of both daemons so far. */
+function cpuSeconds(cluster: Cluster): number {
+  let ticks = 0;
+  for (const name of cluster.hosts.keys()) {
+    const stat = readFileSync(`/proc/${cluster.daemonPid(name)}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / TICKS_PER_SECOND;
+}
