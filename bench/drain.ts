@@ -21,6 +21,8 @@ export interface DrainCase {
   readonly rateMiBps: number;
   /** Of the guests moved, when the coordinator is killed; absent: it is not. */
   readonly killAt?: number;
+  /** One guest is moved to and fro first, so that the prediction rests on something. */
+  readonly isMeasured?: boolean;
   /** Slows the moves down, so that a kill comes in the middle. */
   readonly maxBandwidthBytesPerS?: number;
 }
@@ -41,6 +43,10 @@ const nameOf = (i: number) => `g${String(i).padStart(2, '0')}`;
 
 export async function drainCase(cluster: Cluster, work: DrainCase): Promise<DrainFigures> {
   await createGuests(cluster, work);
+  if (work.isMeasured) {
+    // One move there and back, so that the prediction rests on something.
+    for (const to of ['b', 'a']) await cluster.migrate({ guest: nameOf(0), to });
+  }
   const limits = await cluster.get<MoveLimits>('/v1/limits');
   const { maxBandwidthBytesPerS = 0 } = work;
   const request = { maxBandwidthBytesPerS };
@@ -165,7 +171,7 @@ class Sampler {
 export async function drain(args: string[]): Promise<void> {
   const cluster = await Cluster.start({ agents: 3, memory: '3GiB' });
   try {
-    const work = { guests: 20, memoryMiB: 64, rateMiBps: 16, killAt: 5 };
+    const work = { guests: 20, memoryMiB: 64, rateMiBps: 16, killAt: 5, isMeasured: true };
     const f = await drainCase(cluster, work);
     const { guests: _guests, ...about } = f.drain;
     if (args.includes('--json')) {

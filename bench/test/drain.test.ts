@@ -1,4 +1,8 @@
-/** A drain with real processes, small: the coordinator killed in the middle, nothing lost. */
+/**
+ * A drain with real processes, small: the coordinator killed in the middle, nothing lost.
+ *
+ * GODWIT_TEST_DRAIN_GUESTS=20 runs it at the size that `npm run bench -- drain` has.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { AuditResult, Drain, DrainPlan, Guest, Host, Migration } from '@godwit/protocol';
@@ -6,6 +10,7 @@ import { Cluster } from '../cluster.ts';
 import { drainCase } from '../drain.ts';
 
 const MIB = 2 ** 20;
+const GUESTS = Number(process.env.GODWIT_TEST_DRAIN_GUESTS ?? 8);
 
 let cluster: Cluster;
 
@@ -14,21 +19,21 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-test('20 guests leave a host and come back; a kill of the coordinator changes nothing', async () => {
+test(`${GUESTS} guests leave a host and come back; a kill of the coordinator changes nothing`, async () => {
   const { plan, drain, restore, atOnce, limits, wrong } = await drainCase(cluster, {
-    guests: 20,
+    guests: GUESTS,
     memoryMiB: 4,
     rateMiBps: 2,
-    killAt: 4,
+    killAt: 2,
   });
   assert.deepEqual(wrong, []);
-  assert.equal(plan.moves.length, 20);
+  assert.equal(plan.moves.length, GUESTS);
   assert.deepEqual(plan.blocked, []);
   assert.equal(drain.state, 'completed', JSON.stringify(drain.guests));
   assert.equal(restore.state, 'completed', JSON.stringify(restore.guests));
   assert.ok(atOnce.host <= limits.perHost && atOnce.host > 0);
   const { cordon, guests } = await cluster.get<Host>('/v1/hosts/a');
-  assert.deepEqual([cordon, guests], [undefined, 20]);
+  assert.deepEqual([cordon, guests], [undefined, GUESTS]);
 });
 
 test('what keeps a guest is named; a host that dies in the middle is replaced by another', async () => {
@@ -49,7 +54,7 @@ test('what keeps a guest is named; a host that dies in the middle is replaced by
   });
   await cluster.post('/v1/hosts/c/cordon', { reason: 'a fan' });
   const { moves, blocked } = await cluster.post<DrainPlan>('/v1/hosts/a/drain/plan', {});
-  assert.equal(moves.length, 20);
+  assert.equal(moves.length, GUESTS);
   const [only] = blocked;
   assert.deepEqual([blocked.length, only?.guest, only?.code], [1, 'huge', 'no_room']);
   assert.match(only?.why ?? '', /needs 160 MiB, \d+ MiB are left on host b.*c is cordoned/);

@@ -13,8 +13,14 @@ import { type GuestReport, type Migration, PAGE_BYTES } from '@godwit/protocol';
 export const BANDWIDTH_UNKNOWN_BYTES_PER_S = 1.2e9;
 /** Before the first move with --verify: one thread of an ordinary core. */
 export const HASH_UNKNOWN_BYTES_PER_S = 2e9;
-/** A guest this young has not been sampled yet (agents look twice a second). */
+/** Before the first move: starting threads and sockets at both ends. */
+export const SETUP_UNKNOWN_MS = 200;
+/** First touch of the target's memory (0.3 to 2 GB/s where it was measured). */
+export const RESERVE_UNKNOWN_BYTES_PER_S = 1e9;
+/** A guest that came to its host this recently has not been sampled there (agents look twice a second). */
 const UNSAMPLED_MS = 1_500;
+/** Guests whose last move is remembered; beyond it the oldest are forgotten. */
+const GUESTS_MAX = 16_384;
 
 export interface Measured {
   readonly value: number;
@@ -27,7 +33,17 @@ interface Seen {
   readonly where: string;
 }
 
+/** How a guest wrote while it last moved. */
+interface Move {
+  readonly id: string;
+  readonly endedAtMs: number;
+  readonly dirtyBytesPerS: number;
+}
+
 export class Measurements {
+  readonly #moves = new Map<string, Move>();
+  #setup: Seen | undefined;
+  #reserving: Seen | undefined;
   readonly #byPair = new Map<string, Seen>();
   #newest: Seen | undefined;
   #hashing: Seen | undefined;
@@ -36,6 +52,8 @@ export class Measurements {
   learn(view: Migration): void {
     const { result, source, target, id, memoryBytes, maxBandwidthBytesPerS } = view;
     if (result === undefined) return;
+    this.#remember(view);
+    this.#learnSetup(view);
     // A cap measures the cap.
     const rate = maxBandwidthBytesPerS > 0 ? 0 : rateOf(view);
     if (rate > 0) {
@@ -74,13 +92,54 @@ export class Measurements {
   dirtying(report: GuestReport | undefined, host: string) {
     const dirtyBytesPerS = report?.dirtyBytesPerS ?? 0;
     const workingSetBytes = (report?.workingSetPages ?? 0) * PAGE_BYTES;
-    const isSampled =
-      report !== undefined &&
-      (dirtyBytesPerS > 0 || workingSetBytes > 0 || Date.now() - report.createdAtMs > UNSAMPLED_MS);
-    const basis = isSampled
-      ? `dirty ${rate(dirtyBytesPerS)}, working set ${Math.round(workingSetBytes / 1048576)} MiB, measured at ${host}`
-      : 'dirty rate not measured yet: taken for an idle guest';
-    return { dirtyBytesPerS, workingSetBytes, basis };
+    const move = report && this.#moves.get(report.spec.name);
+    const cameAtMs = Math.max(report?.createdAtMs ?? 0, move?.endedAtMs ?? 0);
+    const hasWritten = dirtyBytesPerS > 0 || workingSetBytes > 0;
+    if (report !== undefined && (hasWritten || Date.now() - cameAtMs > UNSAMPLED_MS)) {
+      const set = `${Math.round(workingSetBytes / 1048576)} MiB`;
+      const basis = `dirty ${rate(dirtyBytesPerS)}, working set ${set}, measured at ${host}`;
+      return { dirtyBytesPerS, workingSetBytes, basis };
+    }
+    if (move !== undefined) {
+      const basis = `dirty ${rate(move.dirtyBytesPerS)}, as ${move.id} saw it; not measured at ${host} yet`;
+      return { dirtyBytesPerS: move.dirtyBytesPerS, workingSetBytes: 0, basis };
+    }
+    const basis = 'dirty rate not measured yet: taken for an idle guest';
+    return { dirtyBytesPerS: 0, workingSetBytes: 0, basis };
+  }
+
+  /** What a move costs beside its pages: threads, sockets, hand-over, giving memory back. */
+  setup(): { setupMs: number; reserveBytesPerS: number; basis: string } {
+    const setupMs = this.#setup?.value ?? SETUP_UNKNOWN_MS;
+    const reserveBytesPerS = this.#reserving?.value ?? RESERVE_UNKNOWN_BYTES_PER_S;
+    const basis =
+      this.#setup === undefined
+        ? 'assumed: nothing was moved yet'
+        : `measured ${this.#setup.where}`;
+    return {
+      ...{ setupMs, reserveBytesPerS },
+      basis: `set-up ${Math.round(setupMs)} ms, first touch ${rate(reserveBytesPerS)}, ${basis}`,
+    };
+  }
+
+  #learnSetup({ result, memoryBytes, target, id }: Migration): void {
+    if (result === undefined) return;
+    const { totalMs, transferMs, reservedMs, downtimeMs, steps } = result;
+    // The stop counts once: its last pages are transfer already.
+    const stoppedMs = Math.max(0, downtimeMs - steps.lastPagesMs);
+    const setupMs = totalMs - transferMs - reservedMs - stoppedMs;
+    if (setupMs > 0) this.#setup = { value: setupMs, where: `at ${target} (${id})` };
+    if (reservedMs > 0) {
+      this.#reserving = { value: (memoryBytes / reservedMs) * 1000, where: `at ${target} (${id})` };
+    }
+  }
+
+  #remember({ guest, id, endedAtMs = 0, rounds }: Migration): void {
+    const dirtyBytesPerS = rounds.at(-1)?.dirtyBytesPerS ?? 0;
+    this.#moves.delete(guest);
+    this.#moves.set(guest, { id, endedAtMs, dirtyBytesPerS });
+    const [oldest] = this.#moves.keys();
+    if (this.#moves.size > GUESTS_MAX && oldest !== undefined) this.#moves.delete(oldest);
   }
 }
 

@@ -18,6 +18,10 @@ export interface PredictionInput {
   /** Pages written over and over; bounds what a round can leave. 0: not known. */
   readonly workingSetBytes: number;
   readonly bandwidthBytesPerS: number;
+  /** At which the target touches its memory first. */
+  readonly reserveBytesPerS: number;
+  /** Beside pages and stop: threads, sockets, giving memory back. */
+  readonly setupMs: number;
   /** At which one end makes digests of frozen pages; absent: nothing is verified. */
   readonly hashBytesPerS?: number;
 }
@@ -32,9 +36,6 @@ export interface PredictedCost {
   readonly verifyMs: number;
 }
 
-/** First touch of the target's memory, per byte (0.3 to 2 GB/s where it was measured). */
-const RESERVE_BYTES_PER_S = 1e9;
-
 export function predict(input: PredictionInput): PredictedCost {
   const transferMs = (bytes: number) => (bytes / input.bandwidthBytesPerS) * 1000;
   const rounds = playRounds(input);
@@ -42,10 +43,10 @@ export function predict(input: PredictionInput): PredictedCost {
   const isPostcopy = action === 'postcopy';
   const verifyMs = verifyTime(input, isPostcopy ? remainingBytes : 0);
   const stoppedMs = SWITCHOVER_FIXED_MS + verifyMs;
-  const reservedMs = (input.memoryBytes / RESERVE_BYTES_PER_S) * 1000;
+  const reservedMs = (input.memoryBytes / input.reserveBytesPerS) * 1000;
   const restMs = transferMs(remainingBytes);
   return {
-    totalMs: reservedMs + transferMs(rounds.bytes) + restMs + stoppedMs,
+    totalMs: input.setupMs + reservedMs + transferMs(rounds.bytes) + restMs + stoppedMs,
     downtimeMs: stoppedMs + (isPostcopy ? 0 : restMs),
     bytes: rounds.bytes + remainingBytes,
     rounds: rounds.count,

@@ -1,8 +1,10 @@
 /** What people are told of the time: prediction and the estimate of what is left. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { GuestReport, Migration } from '@godwit/protocol';
 import fc from 'fast-check';
 import { advanceEta, startEta } from '../src/eta.ts';
+import { Measurements } from '../src/measurements.ts';
 import { SWITCHOVER_FIXED_MS } from '../src/policy.ts';
 import { type PredictionInput, predict } from '../src/prediction.ts';
 
@@ -15,6 +17,8 @@ const IDLE: PredictionInput = {
   dirtyBytesPerS: 0,
   workingSetBytes: 0,
   bandwidthBytesPerS: 2e9,
+  reserveBytesPerS: 1e9,
+  setupMs: 200,
 };
 
 describe('prediction', () => {
@@ -56,6 +60,56 @@ describe('prediction', () => {
 });
 
 const NOTHING = { nowMs: 0, course: 'rounds', dueBytes: 0, laterBytes: 0, bytesPerS: 0 } as const;
+
+describe('what predictions rest on', () => {
+  const report = (more: Partial<GuestReport> = {}): GuestReport => ({
+    spec: { name: 'g', kind: 'workload', memoryBytes: 64 * MIB, harts: 1, clock: 'host' },
+    ...{ epoch: 1, state: 'running', instructions: 0, writes: 0 },
+    ...{ dirtyBytesPerS: 0, workingSetPages: 0, createdAtMs: 0 },
+    ...more,
+  });
+  const moved = (more: object = {}) =>
+    ({
+      ...{ id: 'm-1', guest: 'g', source: 'a', target: 'b', memoryBytes: 64 * MIB, verify: true },
+      ...{ maxBandwidthBytesPerS: 0, endedAtMs: Date.now() },
+      rounds: [{ pages: 9, bandwidthBytesPerS: 5e8, dirtyBytesPerS: 7e6 }],
+      result: {
+        ...{ gbps: 0.4, verifyMs: 32, totalMs: 900, transferMs: 400, reservedMs: 100 },
+        ...{ downtimeMs: 50, steps: { lastPagesMs: 10 } },
+      },
+      ...more,
+    }) as unknown as Migration;
+
+  it('says when nothing was measured, and where something was', () => {
+    const measured = new Measurements();
+    assert.match(measured.bandwidth('a', 'b').basis, /assumed: nothing was measured yet/);
+    assert.match(measured.hashing().basis, /assumed: nothing was verified yet/);
+    assert.match(measured.dirtying(undefined, 'a').basis, /not measured yet/);
+    assert.match(measured.setup().basis, /assumed: nothing was moved yet/);
+    measured.learn(moved());
+    assert.equal(measured.bandwidth('b', 'a').value, 5e8);
+    assert.match(measured.bandwidth('b', 'a').basis, /measured between a and b \(m-1\)/);
+    assert.match(measured.bandwidth('a', 'c').basis, /not on this pair of hosts yet/);
+    assert.equal(Math.round(measured.hashing().value), (64 * MIB * 1000) / 32);
+    // 900 less 400 of pages, 100 of first touch and the 40 of its stop that were no pages.
+    assert.equal(measured.setup().setupMs, 360);
+    assert.equal(Math.round(measured.setup().reserveBytesPerS), 640 * MIB);
+    measured.learn(moved({ id: 'm-2', maxBandwidthBytesPerS: 1e6 }));
+    assert.equal(measured.bandwidth('a', 'b').value, 5e8, 'a cap measures the cap');
+  });
+
+  it('a guest that has just arrived writes as its move saw it', () => {
+    const measured = new Measurements();
+    measured.learn(moved());
+    const fresh = measured.dirtying(report(), 'b');
+    assert.deepEqual([fresh.dirtyBytesPerS, fresh.workingSetBytes], [7e6, 0]);
+    assert.match(fresh.basis, /as m-1 saw it/);
+    const known = measured.dirtying(report({ dirtyBytesPerS: 9e6, workingSetPages: 256 }), 'b');
+    assert.deepEqual([known.dirtyBytesPerS, known.workingSetBytes], [9e6, MIB]);
+    measured.learn(moved({ endedAtMs: 1 }));
+    assert.equal(measured.dirtying(report(), 'b').dirtyBytesPerS, 0, 'sampled by now, and idle');
+  });
+});
 
 describe('time left', () => {
   it('rounds that were nearly over and are given up for post-copy begin a new figure', () => {

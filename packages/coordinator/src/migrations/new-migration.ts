@@ -42,6 +42,7 @@ export function predictionFor(
   const link = measured.bandwidth(guest.host, request.to);
   const isCapped = capBytesPerS > 0 && capBytesPerS < link.value;
   const { basis: dirtying, ...writes } = measured.dirtying(report, guest.host);
+  const { basis: setup, ...fixed } = measured.setup();
   const hashing = verify ? measured.hashing() : undefined;
   const cost = predict({
     mode,
@@ -49,11 +50,12 @@ export function predictionFor(
     mayThrottle: throttle,
     memoryBytes: guest.spec.memoryBytes,
     ...writes,
+    ...fixed,
     bandwidthBytesPerS: isCapped ? capBytesPerS : link.value,
     ...(hashing && { hashBytesPerS: hashing.value }),
   });
   const linkBasis = `link ${link.basis}${isCapped ? '; capped by --max-bandwidth' : ''}`;
-  return { ...cost, basis: [dirtying, linkBasis, ...(hashing ? [hashing.basis] : [])] };
+  return { ...cost, basis: [dirtying, linkBasis, setup, ...(hashing ? [hashing.basis] : [])] };
 }
 
 export function newRecord(
