@@ -155,6 +155,39 @@ test('the instruction says how to round, or frm does', () => {
   }
 });
 
+test('conversions to integers round as they say, too', () => {
+  const rounded = (value: number, rm: number, mode: bigint) => {
+    const fcsr = (mode << 5n) | 1n;
+    run({ code: [word('fcvt.w.d', 4, rm)], f: { 1: D(value) }, fcsr, fs: DIRTY });
+    return bench.x(4);
+  };
+  const expected = [
+    [2.5, [2n, 2n, 2n, 3n, 3n]],
+    [3.5, [4n, 3n, 3n, 4n, 4n]],
+  ] as const;
+  for (const [value, results] of expected) {
+    for (const [rm, result] of results.entries()) {
+      assert.equal(rounded(value, rm, 0n), result, `${value}, rm ${rm}`);
+      assert.equal(rounded(value, DYNAMIC, BigInt(rm)), result, `${value}, frm ${rm}`);
+    }
+  }
+});
+
+test('FS is looked at by loads and stores whose page the hart has just used', () => {
+  const accesses = [flw(1, 10, 0), fld(1, 10, 0), fsw(1, 10, 0), fsd(1, 10, 0)];
+  for (const code of accesses) {
+    const warm = { code: [code, e.csrrc(0, 0x300, 11), e.csrrs(0, 0x300, 12), code] };
+    const x = { 10: BigInt(DATA), 11: DIRTY << FS_SHIFT };
+    run({ ...warm, x: { ...x, 12: CLEAN << FS_SHIFT }, fs: DIRTY });
+    assert.equal(fs(), code & 0x20 ? CLEAN : DIRTY, code.toString(16));
+    bench.reset({ ...warm, x });
+    prepare({ ...warm, fs: DIRTY });
+    bench.put(HANDLER, [0x6f]);
+    bench.step(4);
+    assert.deepEqual([bench.pc, bench.field(own.HART_MCAUSE)], [HANDLER, 2n], code.toString(16));
+  }
+});
+
 test('reserved rounding modes are illegal wherever a mode is', () => {
   for (const instruction of FLOAT_INSTRUCTIONS) {
     const hasMode = instruction.word(4, 0) !== instruction.word(4, 1);
