@@ -433,7 +433,7 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     fault: 'user',
     exit: 4,
     text: (d) => `${d.path} is in use by another coordinator`,
-    hint: 'one coordinator a store; stop the other one or give another --store',
+    hint: 'one coordinator a store; stop the other one or give another --state-dir',
   },
   'store.full': {
     fault: 'user',
