@@ -31,6 +31,7 @@ export {
   type LoadedLinux,
   loadLinux,
 } from './linux-loader.ts';
+export { LiveInput } from './live.ts';
 export * from './machine.ts';
 export * from './machine-state.ts';
 export { loadPageOps, type PageOps } from './page-ops.ts';

@@ -18,6 +18,7 @@ import { MachineError } from './errors.ts';
 import { GdbServer } from './gdb/server.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { type LinuxBoot, loadLinux } from './linux-loader.ts';
+import { type LiveInput, runLive } from './live.ts';
 import { resetMachine, stopAtInstruction } from './machine.ts';
 import { captureState, decodeState, digest, encodeState, restoreState } from './machine-state.ts';
 import { EXIT_GAVE_UP, type RunEnd, Turns } from './turns.ts';
@@ -105,6 +106,18 @@ export async function debugMachine(options: RunOptions, debug: DebugOptions): Pr
   } finally {
     server.close();
   }
+}
+
+/**
+ * As `runMachine`, with somebody at the console and the event loop going on; without a checkpoint.
+ *
+ * @throws MachineError as runMachine
+ */
+export async function runMachineLive(options: RunOptions, input: LiveInput): Promise<RunResult> {
+  const turns = prepare(options);
+  stopAtInstruction(turns.guest, readCount('stopAt', options.stopAt));
+  const began = performance.now();
+  return result(turns, await runLive(turns, input), began, options);
 }
 
 function prepare(options: RunOptions): Turns {

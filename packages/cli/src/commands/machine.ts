@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import type { RunResult } from '@godwit/machine';
+import type { LiveInput, RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
 import { type Context, does, group, leaf } from '../command.ts';
@@ -23,7 +23,7 @@ interface RunOptions {
   initrd?: string;
   append?: string;
   harts: number;
-  clock: 'host' | 'instructions';
+  clock?: 'host' | 'instructions';
   maxInstructions?: number;
   stopAt?: number;
   digest?: boolean;
@@ -58,6 +58,8 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 const HINT_DEFAULT = 'godwit machine run --help';
 const SEED_BYTES = 32;
+/** Ctrl-], as in telnet and virsh. */
+const LEAVE_BYTE = 0x1d;
 const APPEND_DEFAULT = 'console=ttyS0';
 
 export function addMachineCommands(program: Command, context: Context): void {
@@ -72,14 +74,17 @@ export function addMachineCommands(program: Command, context: Context): void {
   ])
     .description(
       'Run a bare-metal RISC-V program (ELF). Its UART goes to stdout (to stderr with --json); the exit\n' +
-        'code is the one the program stores to tohost, or 124 when the bound was reached.',
+        'code is the one the program stores to tohost, or 124 when the bound was reached.\n' +
+        "With --kernel standard input is the kernel's console; on a terminal Ctrl-] leaves.",
     )
     .option('--memory <size>', 'guest memory (default: 64MiB, a kernel 128MiB)', parseSize)
     .option('--harts <n>', 'hardware threads', parseCount(1, GUEST_HARTS_MAX), 1)
     .addOption(
-      new Option('--clock <clock>', 'machine time: derived from instructions, or real')
-        .choices(['instructions', 'host'])
-        .default('instructions'),
+      new Option(
+        '--clock <clock>',
+        'machine time: derived from instructions, or real (default: instructions; host for a kernel ' +
+          'on a terminal)',
+      ).choices(['instructions', 'host']),
     )
     .option('--max-instructions <n>', 'give up after so many instructions', parseInstructions)
     .option('--stop-at <n>', 'stop at exactly this instruction', parseInstructions)
@@ -140,9 +145,13 @@ function rejectContradictions(file: string | undefined, options: RunOptions): vo
 
 async function runFile(path: string | undefined, options: RunOptions, io: Io): Promise<RunResult> {
   const elf = path === undefined ? undefined : await readElf(path);
-  const linux = options.kernel === undefined ? undefined : await linuxOf(options.kernel, options);
+  const clock = options.clock ?? (options.kernel && io.stdin.isTTY ? 'host' : 'instructions');
+  const linux =
+    options.kernel === undefined ? undefined : await linuxOf(options.kernel, clock, options);
   const { checkpoint, checkpointAt, restore } = options;
-  const { debugMachine, runMachine, MachineError } = await import('@godwit/machine');
+  const { debugMachine, runMachine, runMachineLive, MachineError } = await import(
+    '@godwit/machine'
+  );
   const run = {
     elf,
     linux,
@@ -150,13 +159,16 @@ async function runFile(path: string | undefined, options: RunOptions, io: Io): P
     ...(checkpoint !== undefined && { checkpoint: { path: checkpoint, at: checkpointAt! } }),
     memoryBytes: options.memory,
     harts: options.harts,
-    clock: options.clock,
+    clock,
     maxInstructions: options.maxInstructions,
     stopAt: options.stopAt,
     digest: options.digest ?? false,
     onOutput: (bytes: Uint8Array) => (options.json ? io.err(bytes) : io.out(bytes)),
   };
   try {
+    if (linux && checkpoint === undefined && options.gdb === undefined) {
+      return await attended(io, (input) => runMachineLive(run, input));
+    }
     if (options.gdb === undefined) return runMachine(run);
     const onListening = (port: number) => io.err(`gdb: target remote 127.0.0.1:${port}\n`);
     return await debugMachine(run, {
@@ -174,8 +186,36 @@ async function runFile(path: string | undefined, options: RunOptions, io: Io): P
   }
 }
 
+/** Standard input is the kernel's console: a terminal raw, left with Ctrl-]; a pipe as it comes. */
+async function attended(io: Io, run: (input: LiveInput) => Promise<RunResult>): Promise<RunResult> {
+  const { LiveInput } = await import('@godwit/machine');
+  const input = new LiveInput();
+  const { stdin } = io;
+  const isTty = stdin.isTTY === true;
+  const onData = (keys: Buffer) => {
+    const at = isTty ? keys.indexOf(LEAVE_BYTE) : -1;
+    if (!input.push(at < 0 ? keys : keys.subarray(0, at))) stdin.pause();
+    if (at >= 0) input.leave();
+  };
+  input.onRoom = () => void stdin.resume();
+  const release = io.onSignal(() => input.leave());
+  if (isTty) stdin.setRawMode(true);
+  stdin.on('data', onData).on('end', () => input.end());
+  try {
+    return await run(input);
+  } finally {
+    release();
+    stdin.off('data', onData).pause();
+    if (isTty) stdin.setRawMode(false);
+  }
+}
+
 /** With counted instructions a boot is to be the same every time, so its randomness is too. */
-async function linuxOf(kernel: string, { append, clock, initrd }: RunOptions) {
+async function linuxOf(
+  kernel: string,
+  clock: 'host' | 'instructions',
+  { append, initrd }: RunOptions,
+) {
   return {
     kernel: await readBytes(kernel, 'give the path of a kernel Image'),
     initrd:
