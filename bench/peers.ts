@@ -141,7 +141,7 @@ async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Sid
   const controls = [...cluster.hosts.keys()].map((name) => cluster.controlAddress(name));
   const over = new AbortController();
   const meter = new GapMeter();
-  const pulse = followPulse('guest', controls, meter, over.signal);
+  const pulse = followPulse('guest', controls, {}, meter, over.signal);
   try {
     const to = host === 'a' ? 'b' : 'a';
     const ended = await cluster.migrate({ guest: 'guest', to, mode });

@@ -4,12 +4,14 @@
  *   -- --json    the last line is {"ok", "migrations"}; the show goes to stderr
  *   -- --quick   a smaller workload, two hosts
  *   -- --keep    leaves the cluster running at the end until Ctrl-C
+ *   -- --cluster URL   on the hosts of a cluster that is there (GODWIT_TOKEN or GODWIT_TOKEN_FILE)
  *
  * Drives processes only: a coordinator and three agents, over loopback, as a user would. Ctrl-C at any
  * moment takes everything down again.
  */
 import { parseArgs } from 'node:util';
 import {
+  ApiClient,
   CommandError,
   durationText,
   EXIT,
@@ -21,7 +23,7 @@ import {
   processIo,
   usageError,
 } from '@godwit/cli';
-import type { AuditResult, Migration } from '@godwit/protocol';
+import { type AuditResult, clusterToken, type Migration } from '@godwit/protocol';
 import type { ClientVerdict } from './kv-traffic.ts';
 import {
   fullScale,
@@ -46,6 +48,7 @@ interface Options {
   readonly json: boolean;
   readonly quick: boolean;
   readonly keep: boolean;
+  readonly cluster?: string;
 }
 
 /** A whole move of the demo takes seconds; one that takes this long has failed. */
@@ -55,19 +58,21 @@ class Demo {
   readonly #io: Io;
   readonly #options: Options;
   readonly #stop: AbortSignal;
-  readonly #stage = new Stage();
+  readonly #stage: Stage;
   readonly results: MoveResult[] = [];
 
   constructor(io: Io, options: Options, stop: AbortSignal) {
     this.#io = io;
     this.#options = options;
     this.#stop = stop;
+    this.#stage = new Stage(options.cluster === undefined ? undefined : clientOf(options.cluster));
   }
 
   /** @returns whether everything was verified and nothing was lost */
   async run(): Promise<boolean> {
     const startedAtMs = performance.now();
-    this.#say('starting a coordinator and three agents\n');
+    const { cluster } = this.#options;
+    this.#say(cluster ? `on ${cluster}\n` : 'starting a coordinator and three agents\n');
     const hosts = await this.#stage.openCluster(this.#stop);
     const scale = this.#options.quick ? quickScale(hosts) : fullScale(hosts);
     this.#say(
@@ -97,8 +102,9 @@ class Demo {
     if (isRace) await this.#setRace(kind, true);
     const over = new AbortController();
     const meter = kind === 'machine' ? this.#stage.kvGap : new GapMeter();
-    const controls = this.#stage.cluster.hosts.map((host) => host.control);
-    const pulse = kind === 'workload' && followPulse(WORKLOAD, controls, meter, over.signal);
+    const { controls, api } = this.#stage;
+    const pulse =
+      kind === 'workload' && followPulse(WORKLOAD, controls, api.headers, meter, over.signal);
     meter.begin();
     try {
       const migration = await this.#follow((await this.#stage.api.migrate(request)).id);
@@ -174,6 +180,11 @@ class Demo {
   }
 }
 
+/** The cluster's token comes from the environment, as for every command. */
+function clientOf(url: string): ApiClient {
+  return new ApiClient({ url, token: clusterToken({}, process.env) });
+}
+
 function failed(message: string): CommandError {
   return new CommandError({ code: 'demo.failed', exit: EXIT.failed, message });
 }
@@ -185,10 +196,15 @@ function interrupted(): CommandError {
 function readOptions(io: Io): Options | undefined {
   const flag = { type: 'boolean', default: false } as const;
   try {
-    return parseArgs({ options: { json: flag, quick: flag, keep: flag } }).values;
+    const cluster = { type: 'string' } as const;
+    return parseArgs({ options: { json: flag, quick: flag, keep: flag, cluster } }).values;
   } catch (error) {
     const [message = ''] = (error as Error).message.split('. ');
-    printError(io, usageError(message, 'npm run demo [-- --json --quick --keep]'), false);
+    printError(
+      io,
+      usageError(message, 'npm run demo [-- --json --quick --keep --cluster URL]'),
+      false,
+    );
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
 /**
- * What the demo plays on: a cluster in a directory of its own, two guests, the client on kv.
+ * What the demo plays on: a cluster in a directory of its own, or one that is there already; two guests,
+ * the client on kv.
  *
  * Everything made here is taken down by `close`, in whatever state it is: it is called at the end, at
  * Ctrl-C and after a failure, and leaves no process, socket or file.
@@ -8,7 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ApiClient, Cluster, ConsoleClient, GapMeter } from '@godwit/cli';
+import { type ApiClient, Cluster, ConsoleClient, GapMeter, usageError } from '@godwit/cli';
 import { guestImagePath } from '@godwit/machine';
 import { KvSession } from './kv-session.ts';
 import { KvTraffic } from './kv-traffic.ts';
@@ -20,18 +21,29 @@ const HOSTS = 3;
 
 export class Stage {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'godwit-demo-'));
+  readonly #existing: ApiClient | undefined;
+  #controls: readonly string[] = [];
+  /** Of our guests: made by us, so ours to remove from a cluster that stays. */
+  readonly #made: string[] = [];
   readonly kvGap = new GapMeter();
   #cluster: Cluster | undefined;
   #session: KvSession | undefined;
   #traffic: KvTraffic | undefined;
 
-  get api(): ApiClient {
-    return this.cluster.api;
+  /** @param existing a cluster that somebody else started, and that goes on afterwards */
+  constructor(existing?: ApiClient) {
+    this.#existing = existing;
   }
 
-  get cluster(): Cluster {
-    if (this.#cluster === undefined) throw new Error('the stage is not open');
-    return this.#cluster;
+  get api(): ApiClient {
+    const api = this.#existing ?? this.#cluster?.api;
+    if (api === undefined) throw new Error('the stage is not open');
+    return api;
+  }
+
+  /** Control addresses of all hosts. */
+  get controls(): readonly string[] {
+    return this.#controls;
   }
 
   get traffic(): KvTraffic {
@@ -39,7 +51,16 @@ export class Stage {
     return this.#traffic;
   }
 
+  /** @returns the names of the hosts */
   async openCluster(signal: AbortSignal): Promise<readonly string[]> {
+    if (this.#existing === undefined) await this.#startCluster(signal);
+    const hosts = (await this.api.hosts()).filter((host) => host.state === 'connected');
+    if (hosts.length < 2) throw usageError(`${hosts.length} hosts are connected; it takes two`);
+    this.#controls = hosts.map((host) => host.address);
+    return hosts.map((host) => host.name).sort();
+  }
+
+  async #startCluster(signal: AbortSignal): Promise<void> {
     this.#cluster = await Cluster.start(
       {
         agents: HOSTS,
@@ -50,7 +71,6 @@ export class Stage {
       },
       signal,
     );
-    return this.#cluster.hosts.map((host) => host.name);
   }
 
   async openGuests(scale: Scale): Promise<void> {
@@ -64,6 +84,7 @@ export class Stage {
       image: 'kv',
       elf,
     });
+    this.#made.push(KV);
     await this.api.createGuest({
       name: WORKLOAD,
       kind: 'workload',
@@ -76,6 +97,7 @@ export class Stage {
         hotBytes: scale.hotBytes,
       },
     });
+    this.#made.push(WORKLOAD);
     const client = new ConsoleClient({ api: this.api, guest: KV, outputOffset: 0 });
     this.#session = new KvSession(client, () => {});
     await this.#session.open();
@@ -86,7 +108,16 @@ export class Stage {
   async close(): Promise<void> {
     await this.#session?.close();
     await this.#traffic?.stop();
+    if (this.#existing !== undefined) await this.#removeGuests(this.#existing);
     await this.#cluster?.stop();
     rmSync(this.stateDir, { recursive: true, force: true });
+  }
+
+  /** Nothing here may hide what the demo itself ended with. */
+  async #removeGuests(api: ApiClient): Promise<void> {
+    for (const guest of this.#made) {
+      await api.stopGuest(guest).catch(() => {});
+      await api.removeGuest(guest).catch(() => {});
+    }
   }
 }

@@ -9,7 +9,7 @@
 import { hostname, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { imageDirectory } from '@godwit/images';
-import { GodwitError, NAME_PATTERN } from '@godwit/protocol';
+import { clusterToken, GodwitError, NAME_PATTERN } from '@godwit/protocol';
 
 const MIB = 1048576;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -61,6 +61,7 @@ const FLAGS = {
   coordinator: { type: 'string' },
   memory: { type: 'string' },
   token: { type: 'string' },
+  'token-file': { type: 'string' },
   durable: { type: 'boolean', default: false },
   'drain-timeout': { type: 'string' },
   'test-faults': { type: 'boolean', default: false },
@@ -87,7 +88,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): A
     pagePorts: parsePagePorts(flags['page-ports']),
     coordinator: parseUrl(flags.coordinator ?? env.GODWIT_COORDINATOR ?? 'http://127.0.0.1:7400'),
     memoryBytes: flags.memory ? parseSize('--memory', flags.memory) : halfOfThisMachine(),
-    token: flags.token ?? env.GODWIT_TOKEN,
+    token: clusterToken({ token: flags.token, file: flags['token-file'] }, env),
     durable: flags.durable,
     drainTimeoutMs: parseTime(
       '--drain-timeout',

@@ -2,6 +2,7 @@
  * What every command has in common: examples in its help, where the coordinator is, --json, and the
  * way from commander's callback to one async function that returns an exit code.
  */
+import { clusterToken } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
 import { ApiClient } from './api-client.ts';
 import { CommandError, EXIT } from './errors.ts';
@@ -25,6 +26,7 @@ export interface Call<T extends object> {
 export interface CommonOptions {
   readonly coordinator?: string;
   readonly token?: string;
+  readonly tokenFile?: string;
   readonly json?: boolean;
 }
 
@@ -58,6 +60,7 @@ export function withApi(command: Command): Command {
       ),
     )
     .option('--token <token>', 'cluster token')
+    .option('--token-file <file>', 'file with the cluster token')
     .option('--json', 'print the API object');
 }
 
@@ -70,13 +73,14 @@ export function does<T extends object>(
   command.action(async () => {
     applyOutsideValues(command, context.io);
     const options = command.opts<T & CommonOptions>();
-    const { coordinator = COORDINATOR_DEFAULT, token } = options;
+    const { coordinator = COORDINATOR_DEFAULT } = options;
     const call: Call<T> = {
       io: context.io,
       args: command.args,
       options,
       get api() {
-        return new ApiClient({ url: coordinator, token });
+        const origin = { token: options.token, file: options.tokenFile };
+        return new ApiClient({ url: coordinator, token: clusterToken(origin, context.io.env) });
       },
     };
     try {

@@ -112,7 +112,9 @@ function decisionLines(m: Migration): string[] {
   if (m.decisions.length === 0) return [];
   const rows = m.decisions.map((decision) => {
     const action = ACTIONS[decision.action] ?? decision.action;
-    return `  after round ${String(decision.round).padEnd(3)} ${action}: ${decision.reason}`;
+    // The policy's sentence may begin with the very action.
+    const reason = decision.reason.replace(`${action}: `, '');
+    return `  after round ${String(decision.round).padEnd(3)} ${action}: ${reason}`;
   });
   return ['why each step', ...rows];
 }

@@ -19,6 +19,7 @@ export const COORDINATOR_DEFAULT = 'http://127.0.0.1:7400';
 const CONFIGURABLE: ReadonlySet<string> = new Set([
   'coordinator',
   'token',
+  'token-file',
   'mode',
   'channels',
   'max-bandwidth',
@@ -128,6 +129,17 @@ export function applyOutsideValues(command: Command, io: Io): void {
     } else if (config !== undefined && Object.hasOwn(config.values, name)) {
       setValue(command, option, String(config.values[name]), 'config', `${config.path}: ${name}`);
     }
+  }
+  settleToken(command);
+}
+
+/** One of the two says what the token is: the one that was typed, or else the token itself. */
+function settleToken(command: Command): void {
+  const isTyped = (name: string) => command.getOptionValueSource(name) === 'cli';
+  const isFile = isTyped('tokenFile') && !isTyped('token');
+  if (isFile) command.setOptionValue('token', undefined);
+  else if (command.getOptionValue('token') !== undefined) {
+    command.setOptionValue('tokenFile', undefined);
   }
 }
 

@@ -44,10 +44,11 @@ function requested({ startedAtMs, guest, target }: Migration): Entry[] {
 }
 
 function decisions(m: Migration): Entry[] {
-  return m.decisions.map(({ atMs, round, action, reason }) => ({
+  // Their reasons stand above the timeline.
+  return m.decisions.map(({ atMs, round, action }) => ({
     atMs,
     who: 'coordinator',
-    what: `after round ${round}: ${ACTIONS[action] ?? action}: ${reason}`,
+    what: `after round ${round}: ${ACTIONS[action] ?? action}`,
   }));
 }
 

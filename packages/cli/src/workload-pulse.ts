@@ -19,17 +19,19 @@ interface Pulse {
 /**
  * Marks the meter each time the guest has written more than ever before, until aborted.
  * @param controls addresses of all agents' control servers
+ * @param headers with the cluster's token, if it has one
  */
 export async function followPulse(
   guest: string,
   controls: readonly string[],
+  headers: Readonly<Record<string, string>>,
   meter: GapMeter,
   signal: AbortSignal,
 ): Promise<void> {
   let highest = -1;
   const follow = async (control: string) => {
     while (!signal.aborted) {
-      const pulse = await ask(control, guest, signal);
+      const pulse = await ask(`http://${control}/v1/guests/${guest}/pulse`, headers, signal);
       if (pulse?.running && pulse.writes > highest) {
         highest = pulse.writes;
         meter.mark();
@@ -41,12 +43,13 @@ export async function followPulse(
 }
 
 async function ask(
-  control: string,
-  guest: string,
+  url: string,
+  headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Pulse | undefined> {
   try {
-    const response = await fetch(`http://${control}/v1/guests/${guest}/pulse`, {
+    const response = await fetch(url, {
+      headers,
       signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_DEADLINE_MS)]),
     });
     const body = await response.text();

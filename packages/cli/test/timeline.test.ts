@@ -63,7 +63,7 @@ describe('the timeline', () => {
       [
         '+0 ms | coordinator | asked to move mem1 to b',
         '+10 ms | source a | rounds',
-        '+48 ms | coordinator | after round 0: switch: it fits',
+        '+48 ms | coordinator | after round 0: switch',
         '+50 ms | source a | offered',
         '+52 ms | target b | landed',
         '+53 ms | source a | released',

@@ -63,6 +63,7 @@ describe('a real cluster', () => {
 
   it('answers as the route table says, while a guest lives and moves', async () => {
     await ask('status');
+    await ask('health');
     await ask('hosts');
     await ask('host', { host: 'a' });
     const workload = { pattern: 'hotset', content: 'random', rateMiBps: 20, hotBytes: 4 * MIB };

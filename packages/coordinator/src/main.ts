@@ -1,7 +1,7 @@
 /**
  * The coordinator's process: options, the ready line, signals and the exit code.
  *
- *   node main.ts --state-dir DIR [--listen 127.0.0.1:7400] [--token T] [--log-level L]
+ *   node main.ts --state-dir DIR [--listen 127.0.0.1:7400] [--token T | --token-file F] [--log-level L]
  *                [--log-file F] [--test-faults]
  *
  * Prints one JSON line when it serves: {"ready":true,"url","term","pid"}. What keeps it from
@@ -11,7 +11,13 @@
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { GodwitError } from '@godwit/protocol';
+import {
+  clusterToken,
+  GodwitError,
+  makeTokenFile,
+  type TokenOrigin,
+  tokenFile,
+} from '@godwit/protocol';
 import { checkListen, type Listen, parseListen } from './api/access.ts';
 import { Coordinator } from './coordinator.ts';
 import { FaultPoints } from './fault-points.ts';
@@ -42,6 +48,7 @@ function parseOptions(args: string[]): Options {
       'state-dir': text,
       listen: text,
       token: text,
+      'token-file': text,
       'test-faults': { type: 'boolean' },
       'log-level': text,
       'log-file': text,
@@ -59,12 +66,18 @@ function parseOptions(args: string[]): Options {
   return {
     stateDir,
     listen: given('listen') ?? '127.0.0.1:7400',
-    // An empty variable is what a compose file without a token gives.
-    token: given('token') ?? (process.env.GODWIT_TOKEN || undefined),
+    token: takeToken({ token: given('token'), file: given('token-file') }),
     hasTestFaults: values['test-faults'] === true,
     logLevel,
     logFile: given('log-file'),
   };
+}
+
+/** The coordinator is the one that makes the cluster's token where there is none yet. */
+function takeToken(origin: TokenOrigin): string | undefined {
+  const file = tokenFile(origin, process.env);
+  if (file !== undefined) makeTokenFile(file);
+  return clusterToken(origin, process.env);
 }
 
 /** What answers on the port: the coordinator, or the recovery of its store. */

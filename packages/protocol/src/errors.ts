@@ -21,6 +21,7 @@ interface ErrorDetail {
   'peer.unreachable': { address: string; why: string };
   'peer.capability': { migration: string };
   'auth.token': { why: string };
+  'auth.token_file': { path: string; why: string };
   'auth.loopback_only': { address: string };
   'guest.not_found': { guest: string; known: string };
   'guest.exists': { guest: string; host: string };
@@ -164,6 +165,12 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorRow<C> } = {
     exit: 4,
     text: (d) => `cluster token refused: ${d.why}`,
     hint: 'give the same --token (or GODWIT_TOKEN) to the coordinator, the agents and the command',
+  },
+  'auth.token_file': {
+    fault: 'user',
+    exit: 2,
+    text: (d) => `token file ${d.path}: ${d.why}`,
+    hint: 'the coordinator makes it at its first start with --token-file; copy it to the other machines',
   },
   'auth.loopback_only': {
     fault: 'user',

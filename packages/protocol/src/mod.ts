@@ -10,3 +10,4 @@ export * from './messages.ts';
 export * from './prometheus.ts';
 export type { Field, Fields, Infer, InferFields } from './schema.ts';
 export { pack, unpack } from './schema.ts';
+export * from './token.ts';

@@ -58,6 +58,7 @@ export function addDaemonCommands(program: Command, context: Context): void {
 function addDaemonOptions(command: Command): void {
   command
     .option('--token <token>', 'cluster token; needed to listen beyond loopback')
+    .option('--token-file <file>', 'file with it; the coordinator makes it if there is none')
     .addOption(new Option('--log-level <level>', 'how much to log').choices(LOG_LEVELS))
     .option('--log-file <file>', 'log there instead of stderr');
 }

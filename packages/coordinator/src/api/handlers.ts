@@ -58,6 +58,7 @@ export function makeHandlers(parts: ApiParts): Handlers {
     }),
     recovery: async () => NOTHING_TO_RECOVER,
     recover: async () => NOTHING_TO_RECOVER,
+    health: async () => ({ ok: true }),
     shutdown: async () => {
       await parts.shutdown();
       return {};

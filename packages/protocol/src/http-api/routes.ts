@@ -33,6 +33,13 @@ export const ROUTES = {
     what: 'The coordinator itself: version, term, store, how much there is.',
     answer: view.status,
   },
+  health: {
+    method: 'GET',
+    path: '/healthz',
+    tag: 'cluster',
+    what: 'It serves; asked without a token, and says nothing else.',
+    answer: view.health,
+  },
   shutdown: {
     method: 'POST',
     path: '/v1/shutdown',

@@ -54,6 +54,8 @@ export const recovery = z.strictObject({
 });
 export type Recovery = z.infer<typeof recovery>;
 
+export const health = z.strictObject({ ok: z.literal(true) });
+
 export const host = z.strictObject({
   name: text,
   state: z
