@@ -100,8 +100,14 @@ describe('a real cluster', () => {
     await ask('auditGuest', { guest });
     await ask('discardGuest', { guest }, { host: 'a' }, 400);
     await ask('fenceHost', { host: 'a' }, { confirm: true }, 409);
+    const checkpoint = 'm1-once';
+    await ask('checkpointGuest', { guest: 'm1' }, { checkpoint });
     await ask('stopGuest', { guest: 'm1' });
     await ask('removeGuest', { guest: 'm1' });
+    await ask('restoreGuest', { checkpoint }, { host: 'b' });
+    await ask('stopGuest', { guest: 'm1' });
+    await ask('removeGuest', { guest: 'm1' });
+    await ask('images');
     await ask('openapi');
   });
 
