@@ -64,7 +64,7 @@ export async function runLive(turns: Turns, input: LiveInput): Promise<RunEnd> {
     input.moveTo(ring);
     const round = slice(turns);
     if (round.is === 'ended') return round.end;
-    if (input.isLeft) return { end: 'killed', code: 0 };
+    if (input.isLeft) return { end: 'left', code: 0 };
     if (round.is !== 'waiting') await setImmediate();
     else if (isTimed || !input.isOver) await setTimeout(IDLE_MS);
     else return { end: 'idle', code: EXIT_GAVE_UP };

@@ -27,8 +27,8 @@ export const TURN_INSTRUCTIONS = 65_536n;
 export const EXIT_GAVE_UP = 124;
 
 export interface RunEnd {
-  /** By itself, or 'limit' (maxInstructions), 'idle' (every hart waits for ever), 'killed' (debugger). */
-  readonly end: GuestEnd['end'] | 'limit' | 'idle' | 'killed';
+  /** By itself, or 'limit' (maxInstructions), 'idle' (every hart waits for ever), 'killed' (debugger), 'left' (console). */
+  readonly end: GuestEnd['end'] | 'limit' | 'idle' | 'killed' | 'left';
   readonly code: number;
 }
 

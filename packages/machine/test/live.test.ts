@@ -59,7 +59,7 @@ test('leaving ends the run, whatever the machine does', async () => {
   const input = new LiveInput();
   const over = runLive(turns, input);
   setImmediate(() => input.leave());
-  assert.deepEqual(await over, { end: 'killed', code: 0 });
+  assert.deepEqual(await over, { end: 'left', code: 0 });
 });
 
 test('a machine that waits for input that cannot come is idle', async () => {
@@ -80,5 +80,5 @@ test('a program converses', async () => {
     if (text.includes('blue')) input.leave();
   });
   input.push(Buffer.from('set colour blue\nget colour\n'));
-  assert.deepEqual(await runLive(turns, input), { end: 'killed', code: 0 });
+  assert.deepEqual(await runLive(turns, input), { end: 'left', code: 0 });
 });

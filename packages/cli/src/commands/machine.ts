@@ -42,6 +42,7 @@ const ENDS: Readonly<Record<string, string>> = {
   'stop-at': 'stopped at --stop-at, exit',
   crash: 'the machine cannot go on, exit',
   killed: 'killed by the debugger, exit',
+  left: 'left at the console, exit',
 };
 const HINTS: Readonly<Record<string, string>> = {
   'elf.truncated': 'the file is not whole; copy or build it again',
