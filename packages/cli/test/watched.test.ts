@@ -63,6 +63,8 @@ describe('a real cluster', () => {
 
   it('answers as the route table says, while a guest lives and moves', async () => {
     await ask('status');
+    await ask('recovery');
+    await ask('recover', {}, {});
     await ask('health');
     await ask('hosts');
     await ask('host', { host: 'a' });
