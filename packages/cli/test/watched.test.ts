@@ -66,6 +66,8 @@ describe('a real cluster', () => {
     await ask('recovery');
     await ask('recover', {}, {});
     await ask('health');
+    await ask('recovery');
+    await ask('recover');
     await ask('hosts');
     await ask('host', { host: 'a' });
     const workload = { pattern: 'hotset', content: 'random', rateMiBps: 20, hotBytes: 4 * MIB };
