@@ -2,6 +2,7 @@
  * Compiles the wasm modules: `assembly/` -> `build/`. Needs nothing but the AssemblyScript compiler.
  *
  *   machine.wasm   the RISC-V hart, one instance per vCPU thread
+ *   profiled.wasm  the same, counting what it does
  *   page.wasm      zero test and hash of pages, one instance per channel thread
  *   float.wasm     the hart's floating-point arithmetic alone, for tests
  *
@@ -28,6 +29,7 @@ const options = [
 mkdirSync(`${root}build`, { recursive: true });
 for (const [entry, output] of [
   ['assembly/index.ts', 'build/machine.wasm'],
+  ['assembly/profiled.ts', 'build/profiled.wasm'],
   ['assembly/page.ts', 'build/page.wasm'],
   ['assembly/float.ts', 'build/float.wasm'],
 ]) {

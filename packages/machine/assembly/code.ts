@@ -19,10 +19,12 @@
  * The hart's own thread only. Nothing of this is moved with a guest.
  */
 import { core } from './core';
+import { PROFILE_PAGES_COMPARED, PROFILE_PAGES_DECODED } from './machine-map.ts';
 import {
   DECODE, DECODE_SIZE, PAGE_SHIFT, PAGE_SIZE, RAM, TLB_ARRAY_SIZE, TLB_EMPTY_BYTE, TLB_FETCH,
 } from './memory-map.ts';
 import { DO_PAGE_END } from './operations';
+import { tally } from './profile';
 
 export const ENTRY_SIZE: usize = 8;
 /** Entries of a page: 8 bytes a halfword. */
@@ -81,7 +83,9 @@ export function slotOf(place: usize): usize {
   const era = load<u32>(region());
   const known = load<u32>(slot + PAGE_NUMBER);
   if (known == page + 1 && load<u32>(slot + ERA) == era) return slot;
+  if (known == page + 1) tally(PROFILE_PAGES_COMPARED);
   if (known != page + 1 || !isCopy(slot, start)) {
+    tally(PROFILE_PAGES_DECODED);
     // Fetch entries of the page that was here must not lead to the new one.
     if (known) dropFetches();
     clear(slot);

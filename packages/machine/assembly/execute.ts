@@ -35,6 +35,7 @@ import {
   DO_XORI,
 } from './operations';
 import { decodeCrossing, decodeEntry, fetchedAt, wordAt } from './predecode';
+import { tally } from './profile';
 import { fetchHigh, loadSlow, placeToFetch, storeSlow } from './ram';
 import { executeSystem } from './system';
 import { ILLEGAL_INSTRUCTION } from './trap';
@@ -207,6 +208,7 @@ export function execute(count: u32): u32 {
   let e = entryAt(slot, pc);
 
   while (left) {
+    tally(load<u8>(e));
     switch (<i32>load<u8>(e)) {
       case DO_UNDECODED: decode(page, slot, e, left); continue;
 

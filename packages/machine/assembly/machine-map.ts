@@ -61,6 +61,25 @@ export const HART_FIELDS_END = HART_LAST_TRAP + 8;
 /** Room for what a device works out while it is served, far from every field; means nothing afterwards. */
 export const HART_SCRATCH = 32768;
 
+/**
+ * Counters of the profile variant, 64 bits each: an operation each (operations.ts), then the events, then
+ * exceptions and interrupts by cause.
+ */
+export const HART_PROFILE = 16384;
+export const PROFILE_READ_MISSES = 256;
+export const PROFILE_WRITE_MISSES = 257;
+export const PROFILE_FETCH_MISSES = 258;
+/** Walks of a page table, by any kind of miss. */
+export const PROFILE_WALKS = 259;
+/** Pages decoded anew, and decoded pages compared with RAM after a fence. */
+export const PROFILE_PAGES_DECODED = 260;
+export const PROFILE_PAGES_COMPARED = 261;
+/** TLBs emptied by SFENCE.VMA, a write of satp, or another hart. */
+export const PROFILE_FLUSHES = 262;
+export const PROFILE_EXCEPTIONS = 264;
+export const PROFILE_INTERRUPTS = 296;
+export const PROFILE_END = 328;
+
 export const NO_RESERVATION = -1;
 export const PRIVILEGE_U = 0;
 export const PRIVILEGE_S = 1;

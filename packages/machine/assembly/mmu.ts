@@ -12,8 +12,11 @@ import { slotOf } from './code';
 import { core } from './core';
 import { warm, markFill } from './dirty';
 import { admit } from './gate';
-import { DEVICES_TOHOST, RAM_BASE } from './machine-map.ts';
+import {
+  DEVICES_TOHOST, PROFILE_FETCH_MISSES, PROFILE_READ_MISSES, PROFILE_WRITE_MISSES, RAM_BASE,
+} from './machine-map.ts';
 import { PAGE_SHIFT, PAGE_SIZE, RAM, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts';
+import { tally } from './profile';
 import { noteBorrowed, noteSuperpage } from './status';
 import { walked } from './walk';
 
@@ -53,6 +56,7 @@ function install(way: usize, address: u64, value: usize): void {
 
 /** Place of a RAM address for loads. NO_PLACE: look at the outcome. */
 export function fillRead(address: u64, physical: u64): usize {
+  tally(PROFILE_READ_MISSES);
   if (!admit(pageOf(physical))) return NO_PLACE;
   const place = placeOf(physical);
   install(core.reads, address, place - <usize>address);
@@ -61,6 +65,7 @@ export function fillRead(address: u64, physical: u64): usize {
 
 /** The decoded code of a RAM address's page, for fetches. NO_PLACE: look at the outcome. */
 export function fillFetch(address: u64, physical: u64): usize {
+  tally(PROFILE_FETCH_MISSES);
   if (!admit(pageOf(physical))) return NO_PLACE;
   const slot = slotOf(placeOf(physical));
   install(core.fetches, address, slot);
@@ -78,6 +83,7 @@ export function fillFetch(address: u64, physical: u64): usize {
  * store to it comes here and is seen by the host interface.
  */
 export function fillWrite(address: u64, physical: u64): usize {
+  tally(PROFILE_WRITE_MISSES);
   if (!admit(pageOf(physical))) return NO_PLACE;
   markFill(pageOf(physical));
   const place = placeOf(physical);

@@ -14,10 +14,11 @@
  *   satp                               everything is dropped
  */
 import { core, field } from './core';
-import { HART_MSTATUS, HART_PRIVILEGE, PRIVILEGE_M, PRIVILEGE_U } from './machine-map.ts';
+import { HART_MSTATUS, HART_PRIVILEGE, PRIVILEGE_M, PRIVILEGE_U, PROFILE_FLUSHES } from './machine-map.ts';
 import {
   TLB_ARRAY_SIZE, TLB_EMPTY_BYTE, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_FETCH, TLB_READ, TLB_SET_SIZE, TLB_WRITE,
 } from './memory-map.ts';
+import { tally } from './profile';
 
 export const MSTATUS_SIE: u64 = 1 << 1;
 export const MSTATUS_MIE: u64 = 1 << 3;
@@ -78,6 +79,7 @@ export function readStatus(): u64 {
 
 /** Every entry of every kind. */
 export function dropEntries(): void {
+  tally(PROFILE_FLUSHES);
   memory.fill(core.tlb, <u8>TLB_EMPTY_BYTE, 3 * TLB_ARRAY_SIZE);
   memory.fill(core.tlb + SUPERPAGES, 0, SUPERPAGES_SIZE);
   borrowed = 0;

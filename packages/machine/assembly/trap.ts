@@ -12,9 +12,10 @@ import { firstOf, takable } from './interrupts';
 import {
   HART_LAST_TRAP, HART_MCAUSE, HART_MEDELEG, HART_MEPC, HART_MIDELEG, HART_MSTATUS, HART_MTVAL, HART_MTVEC,
   HART_PC, HART_PRIVILEGE, HART_SCAUSE, HART_SEPC, HART_STVAL, HART_STVEC, PRIVILEGE_M, PRIVILEGE_S,
-  PRIVILEGE_U,
+  PRIVILEGE_U, PROFILE_EXCEPTIONS, PROFILE_INTERRUPTS,
 } from './machine-map.ts';
 import { END_CRASH, HART_INSTRUCTIONS } from './memory-map.ts';
+import { tally } from './profile';
 import {
   applyStatus, mppOf, MSTATUS_MIE, MSTATUS_MPIE, MSTATUS_MPP, MSTATUS_MPRV, MSTATUS_SIE, MSTATUS_SPIE,
   MSTATUS_SPP,
@@ -80,6 +81,7 @@ export function takeException(): void {
     return;
   }
   setField(HART_LAST_TRAP, mark);
+  tally(PROFILE_EXCEPTIONS + <usize>core.cause);
   if (supervisor) enterSupervisor(core.cause, core.value);
   else enterMachine(core.cause, core.value);
 }
@@ -89,6 +91,7 @@ export function takeInterrupt(): void {
   const bits = takable();
   if (!bits) return;
   const number = firstOf(bits);
+  tally(PROFILE_INTERRUPTS + <usize>number);
   if (field(HART_MIDELEG) >> number & 1) enterSupervisor(INTERRUPT | number, 0);
   else enterMachine(INTERRUPT | number, 0);
 }

@@ -11,8 +11,9 @@
 import { core, field, raise } from './core';
 import { mark } from './dirty';
 import { admit } from './gate';
-import { HART_MSTATUS, HART_SATP, PRIVILEGE_M, PRIVILEGE_U, RAM_BASE } from './machine-map.ts';
+import { HART_MSTATUS, HART_SATP, PRIVILEGE_M, PRIVILEGE_U, PROFILE_WALKS, RAM_BASE } from './machine-map.ts';
 import { PAGE_SHIFT, PAGE_SIZE, RAM } from './memory-map.ts';
+import { tally } from './profile';
 import { MSTATUS_MXR, MSTATUS_SUM } from './status';
 
 // Kinds of access; an atomic operation is a write.
@@ -93,6 +94,7 @@ function touch(place: usize, entry: u64, access: i32): bool {
 }
 
 function walk(address: u64, access: i32, privilege: i32): u64 {
+  tally(PROFILE_WALKS);
   // Bits 63..39 must all equal bit 38.
   if (<u64>(<i64>address << 25 >> 25) != address) return fault(address, access);
   let table = (field(HART_SATP) & SATP_PPN) << PAGE_SHIFT;

@@ -47,10 +47,19 @@ export interface MachineInstance {
 
 type WasmRun = (hart: number, maxInstructions: bigint, waits: number) => number;
 
+export interface LoadOptions {
+  /** The variant that counts what it does (profile.ts); slower. @default false */
+  readonly profile?: boolean | undefined;
+}
+
 /** An instance of the core for the calling thread. */
-export function loadMachine(memory: WebAssembly.Memory): MachineInstance {
+export function loadMachine(
+  memory: WebAssembly.Memory,
+  options: LoadOptions = {},
+): MachineInstance {
   const guest = GuestMemory.adopt(memory);
-  const bytes = readFileSync(new URL('../build/machine.wasm', import.meta.url));
+  const file = options.profile ? 'profiled.wasm' : 'machine.wasm';
+  const bytes = readFileSync(new URL(`../build/${file}`, import.meta.url));
   const env = {
     memory,
     now: () => process.hrtime.bigint(),

@@ -36,6 +36,7 @@ export * from './machine.ts';
 export * from './machine-state.ts';
 export { loadPageOps, type PageOps } from './page-ops.ts';
 export * from './page-states.ts';
+export type { Count, Profile } from './profile.ts';
 export * from './run.ts';
 export * from './run-control.ts';
 export * from './state-codec.ts';

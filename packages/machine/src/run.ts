@@ -21,6 +21,7 @@ import { type LinuxBoot, loadLinux } from './linux-loader.ts';
 import { type LiveInput, runLive } from './live.ts';
 import { resetMachine, stopAtInstruction } from './machine.ts';
 import { captureState, decodeState, digest, encodeState, restoreState } from './machine-state.ts';
+import { type Profile, readProfile } from './profile.ts';
 import { EXIT_GAVE_UP, type RunEnd, Turns } from './turns.ts';
 
 /** What runs: one of `elf`, `linux` and `restore`. Memory, harts and clock of a restored machine are its own. */
@@ -44,6 +45,8 @@ export interface RunOptions {
   readonly digest?: boolean;
   /** @default 'instructions' */
   readonly clock?: 'host' | 'instructions';
+  /** Whether to count what the harts do, which takes time. */
+  readonly profile?: boolean | undefined;
   /** Gets console output as it comes. */
   readonly onOutput?: (bytes: Uint8Array) => void;
 }
@@ -67,6 +70,8 @@ export interface RunResult {
   readonly mips: number;
   /** SHA-256 in hex, if it was asked for. */
   readonly digest: string | undefined;
+  /** Undefined: it was not asked for. */
+  readonly profile: Profile | undefined;
   /** Undefined: none was asked for, or the program ended before that instruction. */
   readonly checkpoint: WrittenCheckpoint | undefined;
 }
@@ -121,10 +126,10 @@ export async function runMachineLive(options: RunOptions, input: LiveInput): Pro
 }
 
 function prepare(options: RunOptions): Turns {
-  const { onOutput } = options;
+  const { onOutput, profile } = options;
   const maxInstructions = readCount('maxInstructions', options.maxInstructions);
   const guest = options.restore === undefined ? load(options) : restore(options.restore);
-  return new Turns(guest, { maxInstructions, onOutput });
+  return new Turns(guest, { maxInstructions, onOutput, profile });
 }
 
 function load(options: RunOptions): GuestMemory {
@@ -179,6 +184,7 @@ function result(turns: Turns, end: RunEnd, began: number, options: RunOptions): 
     instructions,
     mips: seconds > 0 ? Number(instructions) / seconds / 1e6 : 0,
     digest: options.digest ? digest(turns.guest) : undefined,
+    profile: options.profile ? readProfile(turns.guest) : undefined,
     checkpoint: undefined,
   };
 }

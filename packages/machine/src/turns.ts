@@ -13,6 +13,7 @@ import type { GuestMemory } from './guest-memory.ts';
 import {
   type GuestEnd,
   guestEnd,
+  type LoadOptions,
   loadMachine,
   type MachineInstance,
   NO_LIMIT,
@@ -41,7 +42,7 @@ export type Round =
   | { readonly is: 'break'; readonly hart: number }
   | { readonly is: 'ended'; readonly end: RunEnd };
 
-export interface TurnOptions {
+export interface TurnOptions extends LoadOptions {
   /** Gives up after so many instructions of all harts together. */
   readonly maxInstructions?: bigint | undefined;
   /** Gets console output as it comes, after each turn. */
@@ -61,7 +62,7 @@ export class Turns {
   /** The guest is loaded and reset, or restored; from here on it may run. */
   constructor(guest: GuestMemory, options: TurnOptions = {}) {
     this.guest = guest;
-    this.#machine = loadMachine(guest.memory);
+    this.#machine = loadMachine(guest.memory, options);
     this.#console = new ConsoleRing(guest);
     this.#limit = options.maxInstructions ?? NO_LIMIT;
     this.#onOutput = options.onOutput;

@@ -46,7 +46,7 @@ test('a run ends with the code of the program, its bound, or because nothing can
     return writeElf(0x80000000, program.bytes());
   };
   const off = [e.lui(5, 0x100), e.lui(6, 0x73), e.addi(6, 6, 0x333), e.sType(2, 6, 5, 0), 0x6f];
-  const { mips: _speed, ...result } = runMachine({ elf: a(off), memoryBytes: MIB });
+  const { mips: _speed, profile: _none, ...result } = runMachine({ elf: a(off), memoryBytes: MIB });
   assert.deepEqual(result, {
     end: 'power-off',
     exit: 7,

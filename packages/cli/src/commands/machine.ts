@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import type { LiveInput, RunResult } from '@godwit/machine';
+import type { Count, LiveInput, Profile, RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
 import { type Context, does, group, leaf } from '../command.ts';
@@ -27,6 +27,7 @@ interface RunOptions {
   maxInstructions?: number;
   stopAt?: number;
   digest?: boolean;
+  profile?: boolean;
   checkpoint?: string;
   checkpointAt?: number;
   restore?: string;
@@ -93,6 +94,7 @@ export function addMachineCommands(program: Command, context: Context): void {
     .option('--kernel <file>', 'start this Linux kernel (a RISC-V Image) instead of a program')
     .option('--initrd <file>', 'with --kernel: its first file system')
     .option('--append <args>', "with --kernel: the kernel's command line", APPEND_DEFAULT)
+    .option('--profile', 'count instructions by kind, TLB misses and traps; takes time')
     .option('--checkpoint <file>', 'write the whole machine there, at --checkpoint-at, and go on')
     .option('--checkpoint-at <n>', 'the instruction of the checkpoint', parseInstructions)
     .option('--restore <file>', 'go on from a checkpoint instead of starting a program')
@@ -102,18 +104,20 @@ export function addMachineCommands(program: Command, context: Context): void {
       parseCount(0, 65_535),
     )
     .option('--gdb-wait', 'with --gdb: the first instruction waits for the debugger')
-    .option('--json', 'print {"exit","instructions","mips","digest"}');
+    .option('--json', 'print {"exit","instructions","mips","digest","profile"}');
   does<RunOptions>(context, command, async ({ io, args, options }) => {
     rejectContradictions(args[0], options);
     const result = await runFile(args[0], options, io);
     const { exit, mips, digest } = result;
     const instructions = Number(result.instructions);
     if (options.json) {
-      io.out(jsonLine({ exit, instructions, mips, ...(digest !== undefined && { digest }) }));
+      const profile = result.profile && profileJson(result.profile);
+      io.out(jsonLine({ exit, instructions, mips, ...(digest !== undefined && { digest }), ...profile }));
     } else {
       const count = `${countText(instructions)} instructions`;
       io.err(`${ENDS[result.end] ?? result.end} ${exit}  ${count}  ${mips.toFixed(1)} MIPS\n`);
       if (digest !== undefined) io.err(`digest ${digest}\n`);
+      if (result.profile) io.err(profileText(result.profile, instructions));
     }
     if (options.checkpoint !== undefined && result.checkpoint === undefined) {
       const message = `no checkpoint: the program ended before instruction ${options.checkpointAt}`;
@@ -122,6 +126,38 @@ export function addMachineCommands(program: Command, context: Context): void {
     }
     return shellExit(exit);
   });
+}
+
+/** Operations shown; the rest are rare. */
+const OPERATIONS_SHOWN = 16;
+
+/** Shares are of all instructions; traps and misses also of a thousand of them. */
+function profileText(profile: Profile, instructions: number): string {
+  const line = ({ name, count }: Count) =>
+    `  ${name.padEnd(28)} ${countText(Number(count)).padStart(16)}`;
+  const share = (one: Count) =>
+    `${line(one)} ${((100 * Number(one.count)) / instructions).toFixed(2).padStart(7)} %\n`;
+  const rate = (one: Count) =>
+    `${line(one)} ${((1000 * Number(one.count)) / instructions).toFixed(3).padStart(7)} a thousand\n`;
+  return [
+    'instructions by kind\n',
+    ...profile.kinds.map(share),
+    'commonest operations\n',
+    ...profile.operations.slice(0, OPERATIONS_SHOWN).map(share),
+    'events\n',
+    ...profile.events.map(rate),
+  ].join('');
+}
+
+function profileJson({ kinds, operations, events }: Profile) {
+  const record = (counts: readonly Count[]) =>
+    Object.fromEntries(counts.map(({ name, count }) => [name, Number(count)]));
+  const profile = {
+    kinds: record(kinds),
+    operations: record(operations),
+    events: record(events),
+  };
+  return { profile };
 }
 
 /** An option that would silently do nothing is a mistake. */
@@ -164,6 +200,7 @@ async function runFile(path: string | undefined, options: RunOptions, io: Io): P
     maxInstructions: options.maxInstructions,
     stopAt: options.stopAt,
     digest: options.digest ?? false,
+    profile: options.profile,
     onOutput: (bytes: Uint8Array) => (options.json ? io.err(bytes) : io.out(bytes)),
   };
   try {

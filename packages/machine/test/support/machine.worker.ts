@@ -5,10 +5,10 @@ import { GuestMemory } from '../../src/guest-memory.ts';
 import { HartGate } from '../../src/hart-gate.ts';
 import { loadMachine, NO_LIMIT } from '../../src/machine.ts';
 
-const { memory, hart } = workerData;
+const { memory, hart, profile = false } = workerData;
 const guest = GuestMemory.adopt(memory);
 const gate = new HartGate(guest, hart);
-const machine = loadMachine(memory);
+const machine = loadMachine(memory, { profile });
 
 while (gate.waitForStart() === 'run') {
   const reason = machine.run(hart, NO_LIMIT);
