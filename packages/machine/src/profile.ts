@@ -23,7 +23,7 @@ const KINDS: readonly (readonly [name: string, from: number])[] = [
   ['fences', operations.DO_FENCE],
   ['atomics', operations.DO_AMO],
   ['system', operations.DO_SYSTEM],
-  ['floating point', operations.DO_LOAD_FP],
+  ['floating point', operations.DO_FLW],
 ];
 
 const EVENTS: readonly (readonly [name: string, at: number])[] = [

@@ -12,8 +12,8 @@ import { makeBitmap } from '../src/bitmap.ts';
 import { DirtyLog } from '../src/dirty-log.ts';
 import { loadElf } from '../src/elf.ts';
 import { GuestMemory } from '../src/guest-memory.ts';
-import { guestImagePath, runMachine } from '../src/mod.ts';
 import { guestEnd, resetMachine, retiredInstructions, stopAtInstruction } from '../src/machine.ts';
+import { guestImagePath, runMachine } from '../src/mod.ts';
 import { type Profile, readProfile } from '../src/profile.ts';
 import { quitHarts, startHarts } from '../src/run-control.ts';
 import { waitForWord } from '../src/word-wait.ts';
@@ -101,12 +101,15 @@ async function missesOfChurn(harvests: boolean) {
   return { misses, count, retired: retiredInstructions(guest, 0) };
 }
 
-test('a harvest every 100 ms adds at most 1 % TLB misses, and no instruction', async (t) => {
+/** A harvest costs a miss for each write entry that is used again, whatever else the program does. */
+const INSTRUCTIONS_A_MISS_MIN = 10_000;
+
+test('a harvest every 100 ms adds hardly a TLB miss, and no instruction', async (t) => {
   const [without, harvested] = [await missesOfChurn(false), await missesOfChurn(true)];
   assert.equal(harvested.retired, without.retired);
   assert.ok(harvested.count > 0);
   const each = (harvested.misses - without.misses) / harvested.count;
   const between = without.misses / Number(STOP_AT / HARVEST_EVERY);
   t.diagnostic(`${harvested.count} harvests, ${each} misses each, ${between} between two`);
-  assert.ok(each <= 0.01 * between, `${each} misses a harvest, ${between} between two`);
+  assert.ok(each <= Number(HARVEST_EVERY) / INSTRUCTIONS_A_MISS_MIN, `${each} misses a harvest`);
 });

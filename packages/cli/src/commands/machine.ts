@@ -112,7 +112,9 @@ export function addMachineCommands(program: Command, context: Context): void {
     const instructions = Number(result.instructions);
     if (options.json) {
       const profile = result.profile && profileJson(result.profile);
-      io.out(jsonLine({ exit, instructions, mips, ...(digest !== undefined && { digest }), ...profile }));
+      io.out(
+        jsonLine({ exit, instructions, mips, ...(digest !== undefined && { digest }), ...profile }),
+      );
     } else {
       const count = `${countText(instructions)} instructions`;
       io.err(`${ENDS[result.end] ?? result.end} ${exit}  ${count}  ${mips.toFixed(1)} MIPS\n`);
