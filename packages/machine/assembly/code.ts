@@ -9,7 +9,7 @@
  *
  * rd = 32 stands for x0: a slot of the register file that nobody reads. A slot holds the 2048 entries of
  * a page, two more that lead out of it, the bytes they were decoded from, and the number of the page in
- * RAM; it is chosen by that number, so that a change of translation costs no decoded instruction.
+ * RAM; one of two is chosen by that number, so that a change of translation costs no decoded instruction.
  *
  * Stale code. The manual lets a hart execute old bytes until its FENCE.I, so nobody watches stores, DMA
  * or landing pages: FENCE.I (and a fence for other harts, and each start of the hart) drops the fetch
@@ -40,6 +40,10 @@ const SLOT_SIZE: usize = COPY + <usize>PAGE_SIZE + 64;
 /** Before a hart's slots: its present era (32 bits). */
 const HEADER_SIZE: usize = 64;
 const SLOTS: u32 = <u32>((<usize>DECODE_SIZE - HEADER_SIZE) / SLOT_SIZE);
+/** Pairs of slots; the first slot is the crossing one. */
+const PAIRS: u32 = (SLOTS - 1) / 2;
+/** In the first slot of a pair: 1 = it was asked for last, so that the other one is given up. */
+const LAST: usize = ERA + 4;
 
 @inline function region(): usize { return DECODE + <usize>core.number * DECODE_SIZE; }
 @inline function slotAt(index: u32): usize { return region() + HEADER_SIZE + <usize>index * SLOT_SIZE; }
@@ -75,11 +79,21 @@ function clear(slot: usize): void {
   store<u8>(slot + ENTRIES_SIZE + ENTRY_SIZE, DO_PAGE_END);
 }
 
+/** Of the two slots a page may be in, the one it is in, or else the one that was not asked for last. */
+function chosenFor(page: u32): usize {
+  const first = slotAt(1 + 2 * (page % PAIRS));
+  const known = load<u32>(first + PAGE_NUMBER);
+  const other = load<u32>(first + SLOT_SIZE + PAGE_NUMBER);
+  const isFirst = known == page + 1 || (other != page + 1 && load<u8>(first + LAST) == 0);
+  store<u8>(first + LAST, isFirst ? 1 : 0);
+  return isFirst ? first : first + SLOT_SIZE;
+}
+
 /** The slot of the page of RAM at this place, with its present bytes. The page is here (gate.ts). */
 export function slotOf(place: usize): usize {
   const page = <u32>((place - RAM) >> PAGE_SHIFT);
   const start = RAM + (<usize>page << PAGE_SHIFT);
-  const slot = slotAt(1 + page % (SLOTS - 1));
+  const slot = chosenFor(page);
   const era = load<u32>(region());
   const known = load<u32>(slot + PAGE_NUMBER);
   if (known == page + 1 && load<u32>(slot + ERA) == era) return slot;
