@@ -192,6 +192,7 @@ export class MigrationRunner {
     switch (effect) {
       case 'record':
         await this.#record.commit(state, { ...this.#withProofs(context), atMs: Date.now() });
+        if (state.phase === 'kept') this.#dismissTarget();
         if (this.isSettled) await this.#parts.settled(now.view.guest, this.view);
         return;
       case 'askPolicy':
@@ -240,6 +241,15 @@ export class MigrationRunner {
     const { view, sourceIncarnation, targetIncarnation } = this.#record.now;
     if (side === 'source') this.#parts.agents.tell(view.source, sourceIncarnation, message);
     else this.#parts.agents.tell(view.target, targetIncarnation, message);
+  }
+
+  /**
+   * The source kept the guest, perhaps because it never reached the target: that one need not hold room for
+   * it until its own deadline, or a second attempt would find it taken. Past a cancel it ignores this.
+   */
+  #dismissTarget(): void {
+    const reason = 'the migration is over';
+    this.#tell('target', { type: 'cancelMigration', migration: this.view.id, reason });
   }
 
   // ------------------------------------------------------------------- rounds and progress
