@@ -25,13 +25,17 @@ const COMPLAINTS =
   'soft lockup|rcu.*(stall|starved)|hung_task|blocked for more|BUG:|Oops|Call Trace';
 
 const LOOPS = [
-  // Each MiB is another: two pages that changed places would show.
-  'i=0; while [ $i -lt 64 ]; do yes block $i | head -c 1048576; i=$((i+1)); done >/tmp/sum',
-  'W=$(cksum </tmp/sum)',
+  // Neither what is typed nor the prompt may stand in a line of a loop's.
+  "stty -echo; PS1=''; mkdir -p /tmp; echo quiet",
+  // Each MiB begins with another word: two pages that changed places would show.
+  'yes block | head -c 1048570 >/tmp/mib',
+  'i=100000; while [ $i -lt 100064 ]; do echo $i; cat /tmp/mib; i=$((i+1)); done >/tmp/sum',
+  'W=$(cksum </tmp/sum); echo "file: $W"',
   'n=0; while :; do n=$((n+1)); C=$(cksum </tmp/sum); [ "$C" = "$W" ] && echo "sum: $n ok" || echo "sum: $n WRONG"; done &',
   'n=0; while :; do n=$((n+1)); echo "loop: $n"; sleep 0.2; done &',
   'n=0; while :; do sleep 1; n=$((n+1)); echo "woke: $n"; done &',
 ] as const;
+const CHECKED_BYTES_MIN = 64 * 1048570;
 const COUNTED = /^(sum|loop|woke): (\d+)(.*)$/;
 
 export class LinuxGuest {
@@ -106,7 +110,12 @@ export class LinuxGuest {
 
   /** The three loops are under way when each has spoken. */
   async load(): Promise<void> {
-    for (const line of LOOPS) this.type(line);
+    const [quiet, ...loops] = LOOPS;
+    this.type(quiet);
+    await this.hear(/^quiet$/m);
+    for (const line of loops) this.type(line);
+    const [, bytes] = await this.hear(/^file: \d+ (\d+)/m, BOOT_LIMIT_MS);
+    if (Number(bytes) < CHECKED_BYTES_MIN) this.errors.push(`only ${bytes} bytes are checksummed`);
     for (const loop of ['sum', 'loop', 'woke']) {
       await this.hear(new RegExp(`^${loop}: \\d`, 'm'), BOOT_LIMIT_MS);
     }
@@ -167,7 +176,10 @@ export class LinuxGuest {
 
   #count(line: string): void {
     const found = COUNTED.exec(line);
-    if (found === null) return;
+    if (found === null) {
+      if (/(sum|loop|woke): \d/.test(line)) this.errors.push(`a line came that is none: ${line}`);
+      return;
+    }
     const [, loop = '', number, rest = ''] = found;
     const expected = (this.#counts.get(loop) ?? 0) + 1;
     if (Number(number) !== expected) this.errors.push(`${line} came, ${loop}: ${expected} was due`);
