@@ -61,12 +61,12 @@ async function run(
       assert.ok(codes.includes(ended.error?.code ?? ''), `${ended.id}: ${ended.error?.message}`);
     }
   }
-  // The event that carries the digest may come before the heartbeat that carries the count.
+  // The event that carries the digest may come before the heartbeat that carries count and state.
   await cluster.until(
     `${name} stops at ${STOP_AT}`,
     async () => {
-      const { digest, instructions } = await cluster.guest(name);
-      return digest !== undefined && instructions === STOP_AT;
+      const { digest, instructions, state } = await cluster.guest(name);
+      return digest !== undefined && instructions === STOP_AT && state !== 'running';
     },
     60_000,
   );
