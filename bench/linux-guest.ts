@@ -28,10 +28,10 @@ const LOOPS = [
   // Neither what is typed nor the prompt may stand in a line of a loop's.
   "stty -echo; PS1=''; mkdir -p /tmp; echo quiet",
   // Each MiB begins with another word: two pages that changed places would show.
-  'yes block | head -c 1048570 >/tmp/mib',
-  'i=100000; while [ $i -lt 100064 ]; do echo $i; cat /tmp/mib; i=$((i+1)); done >/tmp/sum',
-  'W=$(cksum </tmp/sum); echo "file: $W"',
-  'n=0; while :; do n=$((n+1)); C=$(cksum </tmp/sum); [ "$C" = "$W" ] && echo "sum: $n ok" || echo "sum: $n WRONG"; done &',
+  'busybox yes block | busybox head -c 1048570 >/tmp/mib',
+  'i=100000; while [ $i -lt 100064 ]; do echo $i; busybox cat /tmp/mib; i=$((i+1)); done >/tmp/sum',
+  'W=$(busybox cksum </tmp/sum); echo "file: $W"',
+  'n=0; while :; do n=$((n+1)); C=$(busybox cksum </tmp/sum); [ "$C" = "$W" ] && echo "sum: $n ok" || echo "sum: $n WRONG"; done &',
   'n=0; while :; do n=$((n+1)); echo "loop: $n"; sleep 0.2; done &',
   'n=0; while :; do sleep 1; n=$((n+1)); echo "woke: $n"; done &',
 ] as const;

@@ -263,7 +263,7 @@ test('a port in use and a foreign address are refused by name', async (t) => {
     }
   };
   assert.equal(code(['--listen', '0.0.0.0:1']), 'auth.loopback_only');
-  assert.equal(code(['--listen', '0.0.0.0:1'], { GODWIT_TOKEN: 'x' }), 'none');
+  assert.equal(code(['--listen', '0.0.0.0:1'], { GODWIT_TOKEN: 'a-long-secret' }), 'none');
   assert.equal(code(['--listen', 'nowhere']), 'request.invalid');
   assert.equal(code(['--memory', '6 parsecs']), 'request.invalid');
   assert.equal(code(['--page-ports', '9-1']), 'request.invalid');
@@ -273,12 +273,12 @@ test('a port in use and a foreign address are refused by name', async (t) => {
 });
 
 test('with a token it is given and asked for; a browser page is turned away without one', async (t) => {
-  const { agent, coordinator } = await start(t, ['--token', 'secret']);
-  assert.equal(coordinator.authorization, 'Bearer secret');
+  const { agent, coordinator } = await start(t, ['--token', 'a-long-secret']);
+  assert.equal(coordinator.authorization, 'Bearer a-long-secret');
   const url = `ws://${agent.controlAddress}/v1/console`;
   assert.equal(await statusOf(url), 401);
   assert.equal(await statusOf(`${url}?token=wrong`), 401);
-  assert.equal(await statusOf(`${url}?token=secret`), 101);
+  assert.equal(await statusOf(`${url}?token=a-long-secret`), 101);
   const open = await start(t);
   assert.equal(
     await statusOf(`ws://${open.agent.controlAddress}/v1/console`, { origin: 'http://x' }),

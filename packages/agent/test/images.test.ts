@@ -179,7 +179,7 @@ test('believes no host: what is wrong, short, endless or absent is not kept', as
 });
 
 test('takes an image from a person, exactly, and only with the token', async (t) => {
-  const token = 'secret';
+  const token = 'a-long-secret';
   const { agent, coordinator, store } = await start(t, ['--token', token]);
   const from = new ImageStore(stateDir(t));
   const manifest = await addImage(from);

@@ -100,15 +100,18 @@ describe('failures: one line, one hint, one exit code', () => {
   }
 
   it('token missing, then given by flag, environment and configuration', async () => {
-    fake.token = 'secret';
+    fake.token = 'a-long-secret';
     const said = await godwit('host', 'ls');
     assert.equal(said.exit, EXIT.conflict);
     assert.match(said.err, /^error: cluster token refused: .*\nhint: give the same --token/);
-    assert.equal((await godwit('host', 'ls', '--token', 'secret')).exit, EXIT.ok);
+    assert.equal((await godwit('host', 'ls', '--token', 'a-long-secret')).exit, EXIT.ok);
     const argv = ['host', 'ls', '--coordinator', fake.url];
-    assert.equal((await call(argv, { env: { GODWIT_TOKEN: 'secret' } })).exit, EXIT.ok);
-    const flagWins = [...argv, '--token', 'wrong'];
-    assert.equal((await call(flagWins, { env: { GODWIT_TOKEN: 'secret' } })).exit, EXIT.conflict);
+    assert.equal((await call(argv, { env: { GODWIT_TOKEN: 'a-long-secret' } })).exit, EXIT.ok);
+    const flagWins = [...argv, '--token', 'another-secret'];
+    assert.equal(
+      (await call(flagWins, { env: { GODWIT_TOKEN: 'a-long-secret' } })).exit,
+      EXIT.conflict,
+    );
   });
 
   it('coordinator down', async () => {
