@@ -49,3 +49,16 @@ test('what is idle never takes room from a reservation', () => {
   pool.close();
   assert.equal(pool.idleBytes, 0);
 });
+
+test('who waits for a name goes on when it is given back, or when it takes too long', async () => {
+  const pool = new MemoryPool('a', 64 * MIB);
+  await pool.vacated('g', 60_000);
+  const { memory } = pool.take('g', { ramBytes: 16 * MIB, harts: 1 });
+  await pool.vacated('g', 1);
+  assert.throws(() => pool.take('g', { ramBytes: 16 * MIB, harts: 1 }), { code: 'guest.exists' });
+  const vacated = pool.vacated('g', 60_000);
+  pool.give('g', memory);
+  await vacated;
+  pool.take('g', { ramBytes: 16 * MIB, harts: 1 });
+  pool.close();
+});

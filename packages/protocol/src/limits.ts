@@ -101,6 +101,8 @@ export const ASK_AGAIN_MS = 250;
 export const LANDING_DEADLINE_MS = 10_000;
 /** Harts reach a safepoint within 0.3 ms; a machine that is swapped or stopped may need longer. */
 export const STOP_DEADLINE_MS = 5_000;
+/** What came before under a guest's name at a target is dropped by then: its sockets closed, its threads ended. */
+export const VACATE_DEADLINE_MS = 5_000;
 /** Reserving and touching 3.75 GiB of cold memory at 0.3 GB/s. */
 export const RESERVE_DEADLINE_MS = 30_000;
 export const CONNECT_DEADLINE_MS = 3_000;

@@ -38,6 +38,8 @@ export class MemoryPool {
   readonly #reserved = new Map<string, number>();
   #idle: Idle[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Resolved when the next memory comes back. */
+  #given = Promise.withResolvers<void>();
 
   constructor(host: string, capacityBytes: number) {
     this.#host = host;
@@ -86,9 +88,25 @@ export class MemoryPool {
     }
   }
 
+  /** Resolves when nothing is reserved under the name any more, at the latest after `withinMs`. */
+  async vacated(guest: string, withinMs: number): Promise<void> {
+    let isLate = false;
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      isLate = true;
+      late.resolve();
+    }, withinMs);
+    while (this.#reserved.has(guest) && !isLate) {
+      await Promise.race([this.#given.promise, late.promise]);
+    }
+    clearTimeout(timer);
+  }
+
   /** Only when no thread runs on the memory and no socket reads from or writes to it. */
   give(guest: string, memory: GuestMemory): void {
     this.#reserved.delete(guest);
+    this.#given.resolve();
+    this.#given = Promise.withResolvers();
     this.#idle.push({ memory, sinceMs: performance.now() });
     this.#shrinkIdle(this.freeBytes);
     this.#timer ??= setInterval(() => this.#dropOld(), IDLE_MS / 2).unref();

@@ -122,7 +122,8 @@ export class Migrations {
     const name = grant.spec.name;
     const guest = this.#agent.guests.get(name);
     if (grant.role === 'target') {
-      if (guest !== undefined)
+      // One that is still coming in is what an earlier attempt left: the runner waits until it is gone.
+      if (guest !== undefined && guest.state !== 'incoming')
         throw new GodwitError('guest.exists', { guest: name, host: this.#agent.host });
       return new TargetRunner(this.#agent, grant, this.#faults);
     }

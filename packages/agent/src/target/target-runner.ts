@@ -26,6 +26,7 @@ import {
   type TargetEvent,
   type TargetFacts,
   type TargetPhase,
+  VACATE_DEADLINE_MS,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
@@ -270,6 +271,8 @@ export class TargetRunner extends MigrationBase<
 
   async #reserve(): Promise<number> {
     const { agent, grant } = this;
+    // What an earlier attempt left may still be closing its sockets: this one must not fail for it.
+    await agent.pool.vacated(this.guestName, VACATE_DEADLINE_MS);
     const started = nowNs();
     const guest = await Guest.reserve({
       spec: grant.spec,
