@@ -44,6 +44,12 @@ export class FaultPoints {
   }
 
   #armed(): string {
-    return existsSync(this.#armedPath) ? readFileSync(this.#armedPath, 'utf8').trim() : '';
+    // Looked for first, because most of the time there is none; it may be gone when it is read.
+    if (!existsSync(this.#armedPath)) return '';
+    try {
+      return readFileSync(this.#armedPath, 'utf8').trim();
+    } catch {
+      return '';
+    }
   }
 }
