@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { memoryMap as map } from '@godwit/machine';
 import { encodeMessage, GodwitError, type Message } from '@godwit/protocol';
 import { WebSocket } from 'ws';
@@ -23,17 +23,12 @@ import {
   workloadSpec,
 } from './support/agent-parts.ts';
 import { FakeCoordinator } from './support/fake-coordinator.ts';
-
-interface Running {
-  agent: Agent;
-  coordinator: FakeCoordinator;
-  dir: string;
-}
+import { startAgent } from './support/running-agent.ts';
 
 test('a closed agent leaves no thread, socket or timer, and its room is free', async (t) => {
   const held = () => process.getActiveResourcesInfo().filter((kind) => kind !== 'Immediate').length;
   const before = held();
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   const spec = machineSpec('kv');
   await coordinator.ask({ type: 'createGuest', spec, epoch: 1, elf: image('kv') });
   await coordinator.ask(createWorkload);
@@ -50,29 +45,6 @@ test('a closed agent leaves no thread, socket or timer, and its room is free', a
   await until('nothing is held', () => held() <= before + 1);
 });
 
-async function start(t: TestContext, flags: string[] = []): Promise<Running> {
-  const coordinator = await FakeCoordinator.listen();
-  const dir = stateDir(t);
-  const args = ['--name', 'a', '--state-dir', dir, '--listen', '127.0.0.1:0', '--memory', '64MiB'];
-  const options = parseOptions([...args, '--coordinator', coordinator.url, ...flags], {});
-  const agent = new Agent({
-    options,
-    incarnation: 'life-2',
-    journal: Journal.open(dir, 'life-2'),
-    seen: CoordinatorSeen.open(dir),
-    deaths: Journal.readDeaths(dir, 'life-2'),
-    log: silent,
-    createMigrations: noMigrations,
-  });
-  t.after(async () => {
-    await agent.close();
-    await coordinator.close();
-  });
-  await agent.start();
-  await until('the hello', () => agent.link.connected);
-  return { agent, coordinator, dir };
-}
-
 const createWorkload = { type: 'createGuest', spec: workloadSpec('w'), epoch: 1 } as const;
 
 function codeOf(message: Message): string {
@@ -80,7 +52,7 @@ function codeOf(message: Message): string {
 }
 
 test('an agent shows what it holds in its hello, and at once when that changes', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   const [hello] = coordinator.hellos;
   assert.equal(hello?.role, 'agent');
   assert.equal(hello?.host, 'a');
@@ -98,7 +70,7 @@ test('an agent shows what it holds in its hello, and at once when that changes',
 });
 
 test('a request that comes again is carried out once', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   const [first, again] = await Promise.all([
     coordinator.ask(createWorkload),
     coordinator.ask(createWorkload),
@@ -112,7 +84,7 @@ test('a request that comes again is carried out once', async (t) => {
 });
 
 test('the life of a guest by requests, each refused out of turn', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   const about = { guest: 'w', epoch: 1 };
   assert.equal(codeOf(await coordinator.ask({ type: 'stopGuest', ...about })), 'guest.not_found');
   await coordinator.ask(createWorkload);
@@ -133,7 +105,7 @@ test('the life of a guest by requests, each refused out of turn', async (t) => {
 });
 
 test('stop under a lease waits for the end of the lease', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   await coordinator.ask(createWorkload);
   const guest = agent.guests.get('w')!;
   guest.leaseTo('m-1');
@@ -152,7 +124,7 @@ test('stop under a lease waits for the end of the lease', async (t) => {
 });
 
 test('an end of its own is reported, and its state says so ever after', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   const spec = machineSpec('c', { clock: 'instructions', stopAt: 100_000 });
   await coordinator.ask({ type: 'createGuest', spec, epoch: 1, elf: image('churn') });
   await until('the event', () => coordinator.all('guestEvent').length === 1);
@@ -165,7 +137,7 @@ test('an end of its own is reported, and its state says so ever after', async (t
 });
 
 test('an image of an older epoch is quarantined: it stands still until a person discards it', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   await coordinator.ask(createWorkload);
   coordinator.send({ type: 'quarantine', guest: 'w', epoch: 1, ownerHost: 'b', ownerEpoch: 5 });
   const guest = agent.guests.get('w')!;
@@ -183,7 +155,7 @@ test('an image of an older epoch is quarantined: it stands still until a person 
 });
 
 test('a coordinator of a lower term is not obeyed, nor a store that went back', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   coordinator.term = 5;
   coordinator.storeRev = 40;
   coordinator.pulse('agent');
@@ -238,7 +210,7 @@ test('the end of former lives is told until a coordinator has taken it in', asyn
 });
 
 test('a malformed message of the coordinator ends the connection and nothing else', async (t) => {
-  const { agent, coordinator } = await start(t);
+  const { agent, coordinator } = await startAgent(t);
   await coordinator.ask(createWorkload);
   const hellos = coordinator.hellos.length;
   coordinator.send({ type: 'pulse', term: 1, storeRev: 1 });
@@ -249,9 +221,9 @@ test('a malformed message of the coordinator ends the connection and nothing els
 });
 
 test('a port in use and a foreign address are refused by name', async (t) => {
-  const { agent } = await start(t);
+  const { agent } = await startAgent(t);
   await assert.rejects(
-    start(t, ['--listen', agent.controlAddress]),
+    startAgent(t, ['--listen', agent.controlAddress]),
     (error) => error instanceof GodwitError && error.code === 'listen.in_use',
   );
   const code = (flags: string[], env = {}) => {
@@ -273,13 +245,13 @@ test('a port in use and a foreign address are refused by name', async (t) => {
 });
 
 test('with a token it is given and asked for; a browser page is turned away without one', async (t) => {
-  const { agent, coordinator } = await start(t, ['--token', 'a-long-secret']);
+  const { agent, coordinator } = await startAgent(t, ['--token', 'a-long-secret']);
   assert.equal(coordinator.authorization, 'Bearer a-long-secret');
   const url = `ws://${agent.controlAddress}/v1/console`;
   assert.equal(await statusOf(url), 401);
   assert.equal(await statusOf(`${url}?token=wrong`), 401);
   assert.equal(await statusOf(`${url}?token=a-long-secret`), 101);
-  const open = await start(t);
+  const open = await startAgent(t);
   assert.equal(
     await statusOf(`ws://${open.agent.controlAddress}/v1/console`, { origin: 'http://x' }),
     403,

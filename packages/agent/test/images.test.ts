@@ -11,12 +11,10 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ImageStore, type Manifest, makeManifest, manifestText } from '@godwit/images';
 import type { Message } from '@godwit/protocol';
-import { Agent, noMigrations } from '../src/agent.ts';
-import { parseOptions } from '../src/options.ts';
-import { CoordinatorSeen } from '../src/state/coordinator-seen.ts';
-import { Journal } from '../src/state/journal.ts';
-import { MIB, machineSpec, silent, stateDir, until } from './support/agent-parts.ts';
-import { FakeCoordinator } from './support/fake-coordinator.ts';
+import type { Agent } from '../src/agent.ts';
+import { MIB, machineSpec, stateDir, until } from './support/agent-parts.ts';
+import type { FakeCoordinator } from './support/fake-coordinator.ts';
+import { startAgent } from './support/running-agent.ts';
 
 interface Host {
   readonly agent: Agent;
@@ -24,37 +22,11 @@ interface Host {
   readonly store: ImageStore;
 }
 
+/** The agent keeps its images where the test can look at them. */
 async function start(t: TestContext, flags: string[] = []): Promise<Host> {
-  const coordinator = await FakeCoordinator.listen();
-  const dir = stateDir(t);
-  const images = join(dir, 'images');
-  const args = [
-    '--name',
-    'a',
-    '--state-dir',
-    dir,
-    '--image-dir',
-    images,
-    '--listen',
-    '127.0.0.1:0',
-  ];
-  const more = ['--memory', '64MiB', '--coordinator', coordinator.url, ...flags];
-  const agent = new Agent({
-    options: parseOptions([...args, ...more], {}),
-    incarnation: 'life-1',
-    journal: Journal.open(dir, 'life-1'),
-    seen: CoordinatorSeen.open(dir),
-    deaths: [],
-    log: silent,
-    createMigrations: noMigrations,
-  });
-  t.after(async () => {
-    await agent.close();
-    await coordinator.close();
-  });
-  await agent.start();
-  await until('the hello', () => agent.link.connected);
-  return { agent, coordinator, store: new ImageStore(images) };
+  const images = stateDir(t);
+  const running = await startAgent(t, ['--image-dir', images, ...flags]);
+  return { ...running, store: new ImageStore(images) };
 }
 
 /** A kernel that is nothing but its header and a loop: `j .` at its first instruction. */

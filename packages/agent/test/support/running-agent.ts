@@ -1,0 +1,40 @@
+/**
+ * One agent in the test's own process, connected to a pretended coordinator; both end with the test.
+ */
+import type { TestContext } from 'node:test';
+import { Agent, noMigrations } from '../../src/agent.ts';
+import { parseOptions } from '../../src/options.ts';
+import { CoordinatorSeen } from '../../src/state/coordinator-seen.ts';
+import { Journal } from '../../src/state/journal.ts';
+import { silent, stateDir, until } from './agent-parts.ts';
+import { FakeCoordinator } from './fake-coordinator.ts';
+
+export interface RunningAgent {
+  readonly agent: Agent;
+  readonly coordinator: FakeCoordinator;
+  readonly dir: string;
+}
+
+/** @param flags of the command line, more than name, directory, address and 64 MiB of memory */
+export async function startAgent(t: TestContext, flags: string[] = []): Promise<RunningAgent> {
+  const coordinator = await FakeCoordinator.listen();
+  const dir = stateDir(t);
+  const args = ['--name', 'a', '--state-dir', dir, '--listen', '127.0.0.1:0', '--memory', '64MiB'];
+  const options = parseOptions([...args, '--coordinator', coordinator.url, ...flags], {});
+  const agent = new Agent({
+    options,
+    incarnation: 'life-2',
+    journal: Journal.open(dir, 'life-2'),
+    seen: CoordinatorSeen.open(dir),
+    deaths: Journal.readDeaths(dir, 'life-2'),
+    log: silent,
+    createMigrations: noMigrations,
+  });
+  t.after(async () => {
+    await agent.close();
+    await coordinator.close();
+  });
+  await agent.start();
+  await until('the hello', () => agent.link.connected);
+  return { agent, coordinator, dir };
+}
