@@ -200,7 +200,7 @@ export class Agent {
     await this.link.close();
     await this.#server?.close();
     await this.images.close();
-    this.pool.close();
+    await this.pool.close();
     await endIdleThreads();
   }
 

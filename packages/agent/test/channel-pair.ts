@@ -71,6 +71,7 @@ export async function openPair(
     onFailed: (error) => sourceFailures.push(error),
   });
   const landing = await TargetChannels.open({
+    zeroed: false,
     memory: target,
     regions,
     migration: options.migration,

@@ -24,7 +24,9 @@ class Recorder implements LandingPlace {
   readonly ram = new Uint8Array(PAGES * PAGE_BYTES).fill(0xa5);
   readonly log: string[] = [];
   readonly claimed = new Set<number>();
+  readonly written = new Set<number>();
   lost: (page: number) => boolean = () => false;
+  zero: (page: number) => boolean = () => false;
   error: GodwitError | null = null;
   copiedBytes = 0;
 
@@ -38,6 +40,12 @@ class Recorder implements LandingPlace {
   }
   stillAdmitted(): boolean {
     return true;
+  }
+  writes(first: number, pages: number): void {
+    for (let page = first; page < first + pages; page++) this.written.add(page);
+  }
+  isZero(page: number): boolean {
+    return this.zero(page);
   }
   claim(page: number): boolean {
     if (this.lost(page)) return false;
@@ -182,6 +190,21 @@ test('a stream lands the same however it is split in two', () => {
       assert.ok(Buffer.from(parts.ram.buffer).equals(whole.ram), `split at ${split}`);
     }
   }
+});
+
+test('pages are said to be written before their bytes come; zero pages are not written where they are zero', () => {
+  const zeros = frame(1, { opcode: OPCODE.ZERO, runs: 1, pages: 2 }, runs(4, 2));
+  const place = new Recorder();
+  place.zero = (page) => page === 5;
+  const run = frame(2, { opcode: OPCODE.WRITE, firstPage: 10, pages: 20 }, page(10, 20));
+  readInto(place, Buffer.concat([zeros, run.subarray(0, 60)]), []);
+  assert.deepEqual(
+    [4, 5].map((page) => place.ram[page * PAGE_BYTES]),
+    [0, 0xa5],
+    'page 5 was left as it was',
+  );
+  const expected = Array.from({ length: 20 }, (_, i) => 10 + i);
+  assert.deepEqual([...place.written], expected);
 });
 
 test('byte by byte, and in random pieces', () => {

@@ -27,26 +27,40 @@ test('a name is taken once', () => {
   );
 });
 
-test('a memory that came back serves the next guest of its size, and is not called fresh', () => {
+test('a memory that came back serves the next guest of its size, once it is all zero', async () => {
   const pool = new MemoryPool('a', 16 * MIB);
   const first = pool.take('one', size(4));
-  assert.ok(first.fresh);
+  assert.equal(first.scrubbed, null);
+  first.memory.ram().fill(0xa5);
   pool.give('one', first.memory);
   const second = pool.take('two', { ...size(4), harts: 2 });
   assert.equal(second.memory.memory, first.memory.memory);
   assert.equal(second.memory.harts, 2);
-  assert.equal(second.fresh, false);
-  pool.close();
+  await second.scrubbed;
+  assert.ok(second.memory.ram().every((byte) => byte === 0));
+  await pool.close();
 });
 
-test('what is idle never takes room from a reservation', () => {
+test('a memory that could not be scrubbed serves nobody', async () => {
+  const pool = new MemoryPool('a', 16 * MIB, () => Promise.reject(new Error('the thread ended')));
+  const first = pool.take('one', size(4));
+  pool.give('one', first.memory);
+  const early = pool.take('two', size(4));
+  await assert.rejects(early.scrubbed!, /the thread ended/);
+  pool.give('two', early.memory);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(pool.idleBytes, 0);
+  await pool.close();
+});
+
+test('what is idle never takes room from a reservation', async () => {
   const pool = new MemoryPool('a', 16 * MIB);
   const taken = ['a', 'b', 'c'].map((name) => ({ name, memory: pool.take(name, size(5)).memory }));
   for (const { name, memory } of taken) pool.give(name, memory);
   assert.equal(pool.idleBytes, 15 * MIB);
   pool.take('large', size(10));
   assert.equal(pool.idleBytes, 5 * MIB);
-  pool.close();
+  await pool.close();
   assert.equal(pool.idleBytes, 0);
 });
 
@@ -60,5 +74,5 @@ test('who waits for a name goes on when it is given back, or when it takes too l
   pool.give('g', memory);
   await vacated;
   pool.take('g', { ramBytes: 16 * MIB, harts: 1 });
-  pool.close();
+  await pool.close();
 });

@@ -661,7 +661,7 @@ export const MESSAGES = {
     tag: 67,
     on: 'peer',
     from: 'target',
-    fields: { writeKey: u32, landKey: u32, fresh: bool },
+    fields: { writeKey: u32, landKey: u32 },
     what: 'Memory is reserved and touched, all channels are attached; keys for rounds and post-copy.',
   },
   handover: {

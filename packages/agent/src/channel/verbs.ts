@@ -199,17 +199,16 @@ export class QueuePair {
    * it is in the dirty log, or will be, and goes out again in the next round.
    */
   #sort(first: number, pages: number, long: [number, number][]): void {
-    let start = first;
-    let zero = this.#isZero(first);
-    for (let page = first + 1; page <= first + pages; page++) {
-      const next = page < first + pages && this.#isZero(page);
-      if (page < first + pages && next === zero) continue;
+    const end = first + pages;
+    for (let page = first; page < end; ) {
+      const zeros = this.#pageOps.firstNonZero(memoryMap.RAM + page * PAGE_BYTES, end - page);
+      if (zeros > 0) this.#zeroRuns.push(page, zeros);
+      const start = page + zeros;
+      page = start;
+      while (page < end && (page === start || !this.#isZero(page))) page++;
       const length = page - start;
-      if (zero) this.#zeroRuns.push(start, length);
-      else if (length >= RUN_PAGES_BY_REFERENCE) long.push([start, length]);
-      else this.#shortRuns.push(start, length);
-      start = page;
-      zero = next;
+      if (length >= RUN_PAGES_BY_REFERENCE) long.push([start, length]);
+      else if (length > 0) this.#shortRuns.push(start, length);
     }
   }
 

@@ -2,7 +2,7 @@
  * One guest on this host: its memory, its vCPU threads, and the one lease a migration may hold.
  *
  *   create   pool -> memory -> program or content -> vCPU threads parked -> start
- *   reserve  pool -> memory touched and wiped -> vCPU threads parked -> (pages land) -> adoptState -> start
+ *   reserve  pool -> memory zero and touched -> vCPU threads parked -> (pages land) -> adoptState -> start
  *   release  threads ended -> memory back to the pool
  *
  *   who                        may
@@ -82,8 +82,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   readonly spec: GuestSpec;
   readonly memory: GuestMemory;
   readonly dirtyLog: DirtyLog;
-  /** RAM was all zero when its first page could land. */
-  readonly fresh: boolean;
+  /** RAM was all zero when its first page could land: a zero page need not be written to it. */
+  readonly zeroed: boolean;
   readonly createdAtMs = Date.now();
   epoch: number;
   state: GuestReport['state'];
@@ -108,13 +108,18 @@ export class Guest extends EventEmitter<GuestEvents> {
   /** Resolved when the guest is being released: nobody waits for its pages any more. */
   readonly #goes = Promise.withResolvers<void>();
 
-  private constructor(make: MakeGuest, memory: GuestMemory, fresh: boolean, state: Guest['state']) {
+  private constructor(
+    make: MakeGuest,
+    memory: GuestMemory,
+    zeroed: boolean,
+    state: Guest['state'],
+  ) {
     super();
     this.spec = make.spec;
     this.epoch = make.epoch;
     this.state = state;
     this.memory = memory;
-    this.fresh = fresh;
+    this.zeroed = zeroed;
     this.dirtyLog = new DirtyLog(memory);
     this.#pool = make.pool;
     this.#log = make.log.child({ guest: make.spec.name });
@@ -132,31 +137,30 @@ export class Guest extends EventEmitter<GuestEvents> {
   ): Promise<Guest> {
     const { boot } = make;
     checkGuestSpec(make.spec, boot !== undefined);
-    return Guest.#make(make, 'creating', async (guest, isZero) => {
+    return Guest.#make(make, 'creating', async (guest) => {
       writeIdentity(make.spec, guest.memory);
       if (make.spec.kind === 'workload') {
         const spec = workloadSpecOf(make.spec, guest.memory);
         await runMemoryTask(guest.memory, { kind: 'fill', spec });
         return;
       }
-      if (!isZero) await runMemoryTask(guest.memory, { kind: 'wipe', byte: 0 });
       guest.boot = boot;
       await guest.#load(false);
     });
   }
 
   /**
-   * Room for a guest that comes in: every page touched and wiped (first touch of cold memory is not to
-   * be paid while pages land), vCPU threads parked so that `start` takes well under a millisecond.
+   * Room for a guest that comes in: every page zero and touched (first touch of cold memory is not to be
+   * paid while pages land), vCPU threads parked so that `start` takes well under a millisecond.
    *
    * @throws GodwitError `host.no_room`, `guest.exists`, `guest.bad_spec`; nothing is left behind
    */
   static async reserve(make: MakeGuest): Promise<Guest> {
     // Poison finds the page that nobody sent: zeros would look right in a mostly empty guest.
-    const byte = process.env.GODWIT_TEST_POISON === '1' ? 0xa5 : 0;
-    return Guest.#make(make, 'incoming', async (guest) => {
+    const byte = isPoisoned() ? 0xa5 : 0;
+    return Guest.#make(make, 'incoming', async (guest, isWarm) => {
       writeIdentity(make.spec, guest.memory);
-      await runMemoryTask(guest.memory, { kind: 'wipe', byte });
+      if (!isWarm || byte !== 0) await runMemoryTask(guest.memory, { kind: 'wipe', byte });
     });
   }
 
@@ -177,12 +181,11 @@ export class Guest extends EventEmitter<GuestEvents> {
   static async #make(
     make: MakeGuest,
     state: Guest['state'],
-    fill: (guest: Guest, isZero: boolean) => Promise<void>,
+    fill: (guest: Guest, isWarm: boolean) => Promise<void>,
   ): Promise<Guest> {
     const { name, kind, memoryBytes, harts } = make.spec;
-    const { memory, fresh } = make.pool.take(name, { ramBytes: memoryBytes, harts });
-    const poisoned = state === 'incoming' && process.env.GODWIT_TEST_POISON === '1';
-    const guest = new Guest(make, memory, !poisoned, state);
+    const { memory, scrubbed } = make.pool.take(name, { ramBytes: memoryBytes, harts });
+    const guest = new Guest(make, memory, !(state === 'incoming' && isPoisoned()), state);
     try {
       const vcpus = Vcpus.start(memory, kind, {
         left: () => void guest.#noteEnd(),
@@ -191,7 +194,8 @@ export class Guest extends EventEmitter<GuestEvents> {
         guest.#vcpus = started;
       });
       // Both are waited for, whichever fails first: no thread may outlive the memory's reservation.
-      const [threads, filled] = await Promise.allSettled([vcpus, fill(guest, fresh)]);
+      const filling = Promise.resolve(scrubbed).then(() => fill(guest, scrubbed !== null));
+      const [threads, filled] = await Promise.allSettled([vcpus, filling]);
       if (filled.status === 'rejected') throw filled.reason;
       if (threads.status === 'rejected') throw threads.reason;
       return guest;
@@ -495,4 +499,9 @@ export class Guest extends EventEmitter<GuestEvents> {
     this.memory.setControl(map.CONTROL_END, map.END_CRASH);
     void this.#noteEnd();
   }
+}
+
+/** Tests see to it that a target's memory is full of bytes nobody sent. */
+function isPoisoned(): boolean {
+  return process.env.GODWIT_TEST_POISON === '1';
 }

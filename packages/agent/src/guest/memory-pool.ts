@@ -1,7 +1,7 @@
 /**
  * Room for guests on this host: who has reserved how much, and memories of guests that left.
  *
- *   create, reservation -> [memory pool] -> guest -> (threads ended, sockets closed) -> [memory pool]
+ *   create, reservation -> [memory pool] -> guest -> (threads ended, sockets closed) -> scrub -> [memory pool]
  *
  * Reservations add up: a migration that comes in holds its room from the offer on, before a byte of it
  * is touched. A memory that comes back is kept for the next guest of its size, because Node
@@ -9,41 +9,51 @@
  * ended: twelve guests of 256 MiB in a row would leave 3 GiB resident. Idle memories are bounded by the
  * room that nobody reserved, are dropped with an explicit collection after a while, and are reported.
  *
- * Main thread only. What lies in a reused memory is another guest's: `fresh` says whether the caller
- * must wipe it.
+ * RAM is zeroed when it comes back, not when it is wanted: what a guest leaves is nobody else's to
+ * read, and the next one finds memory that is zero and warm, so that no zero page need be written.
+ *
+ * Main thread only.
  */
 import { GuestMemory } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { collectGarbage } from '../collect.ts';
 import { collectThreads } from '../thread.ts';
 import { asGodwitError } from './machine-errors.ts';
+import { runMemoryTask } from './memory-task.ts';
 
 /** How long a memory waits for another guest of its size: longer than a pause between two moves. */
 const IDLE_MS = 30_000;
 
 export interface PooledMemory {
   readonly memory: GuestMemory;
-  /** All bytes of RAM are zero. */
-  readonly fresh: boolean;
+  /**
+   * Of a memory that was used before: resolves when all of RAM is zero, and until then nobody may touch
+   * it. Null for a new one, which is zero but cold: its first touch is still to be paid.
+   */
+  readonly scrubbed: Promise<void> | null;
 }
 
 interface Idle {
   readonly memory: GuestMemory;
   readonly sinceMs: number;
+  readonly scrubbed: Promise<void>;
 }
 
 export class MemoryPool {
   readonly capacityBytes: number;
   readonly #host: string;
+  readonly #scrub: typeof scrubOnThread;
   readonly #reserved = new Map<string, number>();
   #idle: Idle[] = [];
   #timer: NodeJS.Timeout | undefined;
   /** Resolved when the next memory comes back. */
   #given = Promise.withResolvers<void>();
 
-  constructor(host: string, capacityBytes: number) {
+  /** @param scrub zeroes all of RAM, on a thread */
+  constructor(host: string, capacityBytes: number, scrub = scrubOnThread) {
     this.#host = host;
     this.capacityBytes = capacityBytes;
+    this.#scrub = scrub;
   }
 
   /** Bytes of RAM promised to guests. */
@@ -78,11 +88,12 @@ export class MemoryPool {
     }
     const at = this.#idle.findIndex(({ memory }) => memory.ramBytes === ramBytes);
     try {
-      const reused = at < 0 ? undefined : this.#idle.splice(at, 1)[0]!.memory.reset(harts);
+      const [idle] = at < 0 ? [] : this.#idle.splice(at, 1);
+      const reused = idle?.memory.reset(harts);
       if (reused === undefined) this.#shrinkIdle(this.freeBytes - ramBytes);
       const memory = reused ?? GuestMemory.create({ ramBytes, harts });
       this.#reserved.set(guest, ramBytes);
-      return { memory, fresh: reused === undefined };
+      return { memory, scrubbed: idle?.scrubbed ?? null };
     } catch (error) {
       throw asGodwitError(error);
     }
@@ -107,16 +118,24 @@ export class MemoryPool {
     this.#reserved.delete(guest);
     this.#given.resolve();
     this.#given = Promise.withResolvers();
-    this.#idle.push({ memory, sinceMs: performance.now() });
+    const scrubbed = this.#scrub(memory);
+    const idle = { memory, sinceMs: performance.now(), scrubbed };
+    // What could not be scrubbed serves nobody; who has taken it meanwhile hears of it by the promise.
+    scrubbed.catch(() => {
+      this.#idle = this.#idle.filter((kept) => kept !== idle);
+    });
+    this.#idle.push(idle);
     this.#shrinkIdle(this.freeBytes);
     this.#timer ??= setInterval(() => this.#dropOld(), IDLE_MS / 2).unref();
   }
 
-  /** Drops what is idle. */
-  close(): void {
+  /** Drops what is idle, when no thread is busy with it any more. */
+  async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    const scrubbing = this.#idle.map(({ scrubbed }) => scrubbed);
     this.#shrinkIdle(0);
+    await Promise.allSettled(scrubbing);
   }
 
   #dropOld(): void {
@@ -135,6 +154,10 @@ export class MemoryPool {
     while (this.#idle.length > 0 && this.idleBytes > bytesMax) this.#idle.shift();
     if (this.#idle.length < before) giveBack();
   }
+}
+
+async function scrubOnThread(memory: GuestMemory): Promise<void> {
+  await runMemoryTask(memory, { kind: 'scrub' });
 }
 
 /** Dropped memory is given back to the machine within moments: threads collect at their next turn. */

@@ -171,6 +171,8 @@ export class FaultsClient {
       admit: (header) => this.#admit(header),
       admitRun: (header, first, pages) => this.#admitRun(header, first, pages),
       stillAdmitted: () => placement.stillAdmitted(),
+      writes: (first, pages) => this.#options.board.markWritten(first, pages),
+      isZero: (page) => this.#options.board.isUntouched(page),
       claim: (page) => placement.claim(page),
       landed: (page) => this.#landed(page),
       unclaim: (page) => placement.unclaim(page),

@@ -9,6 +9,8 @@
  *               page present, subtract
  *   retried     whoever finds a wrong hash      pages that were asked for once more
  *   hashes      main, before post-copy          the source's digests of its missing pages
+ *   written     channel threads, or             pages that were given bytes; the others of a memory
+ *                                               that began as zeros still are zero
  *
  * Post-copy is begun by one store of main's, after everything it needs is in place: a page that lands
  * right then finds the digest it is checked against.
@@ -21,6 +23,7 @@ const POSTCOPY = 1;
 const POSTCOPY_OFF = 0;
 const POSTCOPY_ON = 1;
 const POSTCOPY_CHECKED = 2;
+const ZEROED = 2;
 const CONTROL_WORDS = 4;
 
 export class LandingBoard {
@@ -28,23 +31,45 @@ export class LandingBoard {
   readonly #control: Int32Array<SharedArrayBuffer>;
   readonly #rounds: Int32Array<SharedArrayBuffer>;
   readonly #retried: Uint32Array<SharedArrayBuffer>;
+  readonly #written: Uint32Array<SharedArrayBuffer>;
   readonly #hashes: BigUint64Array<SharedArrayBuffer>;
 
-  static make(guestPages: number): LandingBoard {
+  /** @param zeroed all of guest memory is zero now */
+  static make(guestPages: number, zeroed: boolean): LandingBoard {
     // Whole bitmap words, so that the size tells the pages. Memory that is not touched costs nothing.
     const words = Math.ceil(guestPages / 32);
-    const bytes = (CONTROL_WORDS + ROUNDS + words) * 4 + words * 32 * 8;
-    return new LandingBoard(new SharedArrayBuffer(bytes));
+    const bytes = (CONTROL_WORDS + ROUNDS + 2 * words) * 4 + words * 32 * 8;
+    const board = new LandingBoard(new SharedArrayBuffer(bytes));
+    Atomics.store(board.#control, ZEROED, zeroed ? 1 : 0);
+    return board;
   }
 
   constructor(sab: SharedArrayBuffer) {
     this.sab = sab;
     const bitmap = (CONTROL_WORDS + ROUNDS) * 4;
-    const words = (sab.byteLength - bitmap) / (4 + 32 * 8);
+    const words = (sab.byteLength - bitmap) / (2 * 4 + 32 * 8);
     this.#control = new Int32Array(sab, 0, CONTROL_WORDS);
     this.#rounds = new Int32Array(sab, CONTROL_WORDS * 4, ROUNDS);
     this.#retried = new Uint32Array(sab, bitmap, words);
-    this.#hashes = new BigUint64Array(sab, bitmap + words * 4, words * 32);
+    this.#written = new Uint32Array(sab, bitmap + words * 4, words);
+    this.#hashes = new BigUint64Array(sab, bitmap + words * 8, words * 32);
+  }
+
+  /** These pages are about to be given bytes. Before the kernel, or a copy, gets a view of them. */
+  markWritten(firstPage: number, pages: number): void {
+    const end = firstPage + pages;
+    for (let page = firstPage; page < end; ) {
+      const next = Math.min((page | 31) + 1, end);
+      const bits = next - page === 32 ? -1 : ((1 << (next - page)) - 1) << (page & 31);
+      Atomics.or(this.#written, page >>> 5, bits);
+      page = next;
+    }
+  }
+
+  /** Whether the page is all zero because it began so and was never given a byte. */
+  isUntouched(page: number): boolean {
+    if (Atomics.load(this.#control, ZEROED) === 0) return false;
+    return ((Atomics.load(this.#written, page >>> 5) >>> (page & 31)) & 1) === 0;
   }
 
   countRound(round: number, pages: number): void {

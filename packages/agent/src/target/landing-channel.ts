@@ -91,7 +91,7 @@ export class LandingChannel {
   }
 
   #makeReader(writer: FrameWriter): LandingReader {
-    const { guest, channel, counters } = this.#options;
+    const { guest, channel, counters, board } = this.#options;
     const placement = this.#placement;
     this.#landedBefore = this.#landedSequence;
     this.#landedSequence = 0;
@@ -101,6 +101,8 @@ export class LandingChannel {
       admit: (header) => placement.admit(header),
       admitRun: (header, first, pages) => placement.admitRun(header, first, pages),
       stillAdmitted: () => placement.stillAdmitted(),
+      writes: (first, pages) => board.markWritten(first, pages),
+      isZero: (page) => board.isUntouched(page),
       claim: (page) => placement.claim(page),
       landed: (page) => placement.landed(page),
       unclaim: (page) => placement.unclaim(page),

@@ -51,6 +51,10 @@ export interface LandingPlace {
   admitRun(header: FrameHeader, firstPage: number, pages: number): void;
   /** Whether the key still opens the region; looked at before each piece is counted as placed. */
   stillAdmitted(): boolean;
+  /** These pages are about to be given bytes. */
+  writes(firstPage: number, pages: number): void;
+  /** Whether a page is known to be all zero. */
+  isZero(page: number): boolean;
   /** Wins the right to fill a page. A page that is not won is read and thrown away. */
   claim(page: number): boolean;
   /** All bytes of a won page are in place. */
@@ -251,6 +255,7 @@ export class LandingReader implements SocketReader {
       return;
     }
     this.#place.admitRun(header, header.firstPage, header.pages);
+    this.#place.writes(header.firstPage, header.pages);
     // Won before the kernel gets the view: afterwards its bytes are in guest memory.
     this.#won.length = 0;
     for (let i = 0; i < header.pages; i++) this.#won.push(this.#place.claim(header.firstPage + i));
@@ -320,8 +325,9 @@ export class LandingReader implements SocketReader {
     if (!this.#place.claim(page)) return;
     const start = page * PAGE_BYTES;
     if (this.#header.opcode === OPCODE.ZERO) {
-      this.#place.ram.fill(0, start, start + PAGE_BYTES);
+      if (!this.#place.isZero(page)) this.#place.ram.fill(0, start, start + PAGE_BYTES);
     } else {
+      this.#place.writes(page, 1);
       const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
       this.#place.ram.set(this.#staging.subarray(from, from + PAGE_BYTES), start);
       this.#place.copied(PAGE_BYTES);

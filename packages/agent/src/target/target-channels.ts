@@ -22,6 +22,8 @@ export const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.ur
 
 export interface TargetChannelsOptions {
   readonly memory: GuestMemory;
+  /** All of it is zero. */
+  readonly zeroed: boolean;
   readonly regions: RegionTable;
   readonly migration: string;
   readonly capability: string;
@@ -75,7 +77,7 @@ export class TargetChannels {
 
   private constructor(options: TargetChannelsOptions) {
     this.#options = options;
-    this.#board = LandingBoard.make(options.memory.pages);
+    this.#board = LandingBoard.make(options.memory.pages, options.zeroed);
     this.#gate = RoundGate.make(options.pagePorts.length);
     this.#counters = Counters.make(options.pagePorts.length);
     this.#allPresent.promise.catch(() => {});

@@ -185,7 +185,6 @@ export class TargetRunner extends MigrationBase<
           type: 'accept',
           writeKey: this.#keys.write,
           landKey: this.#keys.land,
-          fresh: false,
         });
         return;
       case 'checkManifest':
@@ -311,6 +310,7 @@ export class TargetRunner extends MigrationBase<
     };
     this.#channels = await TargetChannels.open({
       memory: guest.memory,
+      zeroed: guest.zeroed,
       regions,
       migration: this.grant.migration,
       capability: this.grant.capability,
