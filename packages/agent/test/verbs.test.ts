@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, test } from 'node:test';
+import { GuestMemory } from '@godwit/machine';
 import {
   decodeHeader,
   emptyHeader,
   FRAME_HEADER_BYTES,
   OPCODE,
   PAGE_BYTES,
+  ZERO_PAGES_MAX,
 } from '@godwit/protocol';
 import fc from 'fast-check';
 import { FrameWriter } from '../src/channel/frame-writer.ts';
@@ -142,16 +144,21 @@ test('a request becomes frames by what its pages hold', () => {
 test('every page of a request is in exactly one frame, whatever is zero', () => {
   fc.assert(
     fc.property(
-      fc.uniqueArray(fc.nat(127), { minLength: 1, maxLength: 128 }),
-      fc.array(fc.nat(127)),
+      fc.uniqueArray(fc.nat(255), { minLength: 1, maxLength: 256 }),
+      fc.oneof(fc.array(fc.nat(255)), fc.constant(Array.from({ length: 256 }, (_, i) => i))),
       (wanted, zeros) => {
-        const { guest, sink, queue } = queuePair();
+        const { guest, sink, completions, queue } = queuePair();
         for (const page of zeros) guest.page(page).fill(0);
         const stripes = StripeTable.make(guest.pages);
         const dirty = new Uint32Array(guest.pages / 32);
         for (const page of wanted) dirty[page >>> 5]! |= 1 << (page & 31);
         stripes.load(dirty);
-        queue.post({ ...write(1, []), sge: stripes.runs(stripes.claim(0), 128) });
+        const posted: number[] = [];
+        for (let id = stripes.claim(0); id >= 0; id = stripes.claim(0)) {
+          queue.post({ ...write(id, []), sge: stripes.runs(id, 128) });
+          posted.push(id);
+        }
+        queue.sendZeros();
         const frames = sent(sink);
         const covered = frames.flatMap(({ runs }) =>
           runs.flatMap(([first, count]) => Array.from({ length: count! }, (_, i) => first! + i)),
@@ -164,9 +171,62 @@ test('every page of a request is in exactly one frame, whatever is zero', () => 
           const isZero = opcode === OPCODE.ZERO;
           for (const [first] of runs) assert.equal(zeros.includes(first!), isZero);
         }
+        queue.acknowledgeAll();
+        const completed = completions.poll().map(({ id }) => id);
+        assert.deepEqual(completed, posted, 'each completes once, in the order of posting');
       },
     ),
     { numRuns: 60 },
+  );
+});
+
+test('requests of zeros leave in one frame, as many as fit, and complete together', () => {
+  const guest = GuestMemory.create({ ramBytes: 16 * MIB, harts: 1 });
+  const sink = new Sink();
+  const completions = new CompletionQueue();
+  const writer = new FrameWriter(sink as unknown as Socket, false);
+  const queue = new QueuePair(guest, writer, completions, () => {});
+  for (let id = 0; id < 20; id++) queue.post(write(id, [id * 128, 128]));
+  assert.deepEqual(
+    sent(sink).map(({ opcode, pages }) => [opcode, pages]),
+    [[OPCODE.ZERO, ZERO_PAGES_MAX]],
+    'the first went because the next did not fit',
+  );
+  queue.sendZeros();
+  queue.sendZeros();
+  assert.deepEqual(sent(sink)[1]?.runs, [[2048, 512]]);
+  queue.acknowledge(1);
+  assert.equal(completions.poll().length, 16);
+  queue.post(write(20, [2560, 128]));
+  queue.flush();
+  const flushed = completions.poll().map(({ id, status }) => `${id} ${status}`);
+  assert.deepEqual(
+    flushed,
+    [16, 17, 18, 19, 20].map((id) => `${id} flushed`),
+  );
+});
+
+test('zeros that wait go before what is posted after them, and not with another key, round or order', () => {
+  const { guest, sink, queue } = queuePair();
+  guest.ram().fill(0, 0, 8 * PAGE_BYTES);
+  queue.post(write(1, [4, 2]));
+  queue.post(write(2, [20, 1]));
+  queue.post(write(3, [4, 2]));
+  queue.post({ ...write(4, [6, 1]), round: 1 });
+  queue.post({ ...write(5, [7, 1]), round: 1, key: 6 });
+  queue.post({ ...write(6, [2, 1]), round: 1, key: 6 });
+  queue.sendZeros();
+  const { ZERO, WRITE_LIST } = OPCODE;
+  assert.deepEqual(
+    sent(sink).map(({ opcode, runs: [run] }) => [opcode, run![0]]),
+    [
+      [ZERO, 4],
+      [WRITE_LIST, 20],
+      [ZERO, 4],
+      [ZERO, 6],
+      [ZERO, 7],
+      [ZERO, 2],
+    ],
   );
 });
 

@@ -31,6 +31,7 @@ import {
   PAGE_BYTES,
   READ_PAGES_MAX,
   RUN_BYTES,
+  ZERO_PAGES_MAX,
 } from './limits.ts';
 
 export const OPCODE = {
@@ -88,9 +89,9 @@ export const FRAMES: { readonly [N in OpcodeName]: FrameRow } = {
     on: 'pages',
     runsMin: 1,
     runsMax: FRAME_RUNS_MAX,
-    pagesMax: FRAME_PAGES_MAX,
+    pagesMax: ZERO_PAGES_MAX,
     carriesPages: false,
-    what: 'Pages that hold only zeros; the target writes them.',
+    what: 'Pages that hold only zeros; the target writes those it does not know to be zero.',
   },
   READ: {
     opcode: 6,

@@ -49,6 +49,11 @@ export const STRIPE_PAGES = 128;
 export const RUN_PAGES_BY_REFERENCE = 16;
 /** Pages of one frame, at most a stripe. */
 export const FRAME_PAGES_MAX = STRIPE_PAGES;
+/**
+ * Pages of one ZERO frame, which carries none of them: as much as credit lets a target swallow, since a
+ * target may have to write them all before it reads on. Larger, and a thread is away for milliseconds.
+ */
+export const ZERO_PAGES_MAX = 2048;
 /** Runs of one frame: every second page of a stripe. */
 export const FRAME_RUNS_MAX = STRIPE_PAGES / 2;
 export const FRAME_HEADER_BYTES = 32;
@@ -134,6 +139,11 @@ function relation(holds: boolean, why: string): void {
 }
 relation(STRIPE_PAGES % 32 === 0, 'a stripe is whole bitmap words');
 relation(FRAME_PAYLOAD_BYTES_MAX <= CREDIT_BYTES, 'a frame that exceeds the credit is never sent');
+relation(
+  ZERO_PAGES_MAX * PAGE_BYTES <= CREDIT_BYTES,
+  'a ZERO frame writes no more than the credit',
+);
+relation(ZERO_PAGES_MAX >= STRIPE_PAGES, 'a stripe of zeros is one frame');
 relation(PUSH_PAGES_MAX * PAGE_BYTES <= PUSH_CREDIT_BYTES, 'likewise for a pushed frame');
 relation(LANDED_DEADLINE_MS < OFFERED_DEADLINE_MS, 'the target asks before the source');
 relation(HEARTBEAT_MS * 3 <= LINK_SILENCE_MS, 'two lost heartbeats are no silence');

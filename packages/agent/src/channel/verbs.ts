@@ -10,7 +10,9 @@
  *
  * A WRITE leaves zero pages out (ZERO carries their descriptors only), sends runs of
  * RUN_PAGES_BY_REFERENCE pages and more by reference, and gathers shorter ones into a private buffer:
- * one system call for scattered pages at the price of one copy, which is counted.
+ * one system call for scattered pages at the price of one copy, which is counted. Requests that hold
+ * nothing but zeros wait for the next of their kind, so that an empty gigabyte is a hundred frames and
+ * not two thousand; whoever posts them calls `sendZeros` when nothing more is to be posted now.
  *
  * One queue pair a socket, used by the thread that owns the socket.
  */
@@ -24,6 +26,7 @@ import {
   PAGE_BYTES,
   RUN_BYTES,
   RUN_PAGES_BY_REFERENCE,
+  ZERO_PAGES_MAX,
 } from '@godwit/protocol';
 import { DeliveryWindow, type SentMark } from './delivery-window.ts';
 import type { FrameWriter } from './frame-writer.ts';
@@ -79,8 +82,8 @@ interface InFlight {
   /** Pages of this frame; negative when they are zero pages. */
   readonly pages: number;
   readonly mark: SentMark;
-  /** Set in the last frame of a request. */
-  readonly posted: Posted | null;
+  /** The requests whose last frame this is. */
+  readonly ends: readonly Posted[];
 }
 
 export class QueuePair {
@@ -92,6 +95,9 @@ export class QueuePair {
   readonly #header = emptyHeader();
   readonly #zeroRuns = new RunList(FRAME_RUNS_MAX + 1);
   readonly #shortRuns = new RunList(FRAME_RUNS_MAX + 1);
+  /** Requests of zeros that were posted and not yet sent, and their runs. */
+  #waiting: Posted[] = [];
+  readonly #waitingRuns = new RunList(FRAME_RUNS_MAX);
   readonly #staging: Buffer[] = [];
   #inFlight: InFlight[] = [];
   #acknowledged = 0;
@@ -151,7 +157,7 @@ export class QueuePair {
       this.inFlightBytes -= frame.bytes;
       this.landedPages += Math.abs(frame.pages);
       if (frame.pages < 0) this.landedZeroPages -= frame.pages;
-      if (frame.posted !== null) this.#complete(frame.posted, 'success');
+      for (const posted of frame.ends) this.#complete(posted, 'success');
     }
     if (done === 0) return;
     const { mark } = this.#inFlight[done - 1]!;
@@ -166,18 +172,29 @@ export class QueuePair {
 
   /** The oldest READ has been answered in full. False when none was open. */
   responded(): boolean {
-    const oldest = this.#inFlight.shift();
-    if (oldest?.posted == null) return false;
-    this.#complete(oldest.posted, 'success');
+    const [posted] = this.#inFlight.shift()?.ends ?? [];
+    if (posted === undefined) return false;
+    this.#complete(posted, 'success');
     return true;
   }
 
   /** The channel ended: whatever is open completes as flushed. */
   flush(): void {
-    const open = this.#inFlight;
+    const open = [...this.#inFlight.flatMap(({ ends }) => ends), ...this.#waiting];
     this.#inFlight = [];
+    this.#waiting = [];
     this.inFlightBytes = 0;
-    for (const frame of open) if (frame.posted !== null) this.#complete(frame.posted, 'flushed');
+    for (const posted of open) this.#complete(posted, 'flushed');
+  }
+
+  /** Sends what was posted and found to be all zeros, if anything was. */
+  sendZeros(): void {
+    const [first] = this.#waiting;
+    if (first === undefined) return;
+    const ends = this.#waiting;
+    this.#waiting = [];
+    this.#sendZeros(first.request, this.#waitingRuns, ends);
+    this.#waitingRuns.clear();
   }
 
   #write(posted: Posted): void {
@@ -186,12 +203,38 @@ export class QueuePair {
     this.#shortRuns.clear();
     const long: [number, number][] = [];
     for (let i = 0; i < sge.length; i += 2) this.#sort(sge[i]!, sge[i + 1]!, long);
+    if (long.length === 0 && this.#shortRuns.runs === 0) return this.#keepZeros(posted);
+    // Requests complete in the order they were posted.
+    this.sendZeros();
     const frames =
       long.length + (this.#zeroRuns.runs > 0 ? 1 : 0) + (this.#shortRuns.runs > 0 ? 1 : 0);
     let left = frames;
     for (const [first, pages] of long) this.#sendRun(posted, first, pages, --left === 0);
-    if (this.#zeroRuns.runs > 0) this.#sendZeros(posted, --left === 0);
+    if (this.#zeroRuns.runs > 0) {
+      this.#sendZeros(posted.request, this.#zeroRuns, --left === 0 ? [posted] : NO_REQUEST);
+    }
     if (this.#shortRuns.runs > 0) this.#sendGathered(posted);
+  }
+
+  /** Lets a request of nothing but zeros wait, behind others that fit into one frame with it. */
+  #keepZeros(posted: Posted): void {
+    const [first] = this.#waiting;
+    if (first !== undefined && !this.#fitsWith(posted, first.request)) this.sendZeros();
+    this.#zeroRuns.forEach((start, pages) => {
+      this.#waitingRuns.append(start, pages);
+    });
+    this.#waiting.push(posted);
+  }
+
+  #fitsWith({ request, pages }: Posted, first: WorkRequest): boolean {
+    const { key, round, flags, sge } = request;
+    if (key !== first.key || round !== first.round || flags !== first.flags) return false;
+    const waiting = this.#waitingRuns;
+    return (
+      sge[0]! >= waiting.end &&
+      waiting.pages + pages <= ZERO_PAGES_MAX &&
+      waiting.runs + this.#zeroRuns.runs <= FRAME_RUNS_MAX
+    );
   }
 
   /**
@@ -218,18 +261,15 @@ export class QueuePair {
 
   #sendRun(posted: Posted, first: number, pages: number, last: boolean): void {
     this.#prepare(posted.request, OPCODE.WRITE, 0, first, pages);
-    this.#sent(
-      posted,
-      last,
-      this.#writer.pages(this.#header, null, [this.#bytes(first, pages)], this.#written),
-    );
+    const parts = [this.#bytes(first, pages)];
+    const bytes = this.#writer.pages(this.#header, null, parts, this.#written);
+    this.#sent(last ? [posted] : NO_REQUEST, bytes);
   }
 
-  #sendZeros(posted: Posted, last: boolean): void {
-    const { runs, pages } = this.#zeroRuns;
-    this.#prepare(posted.request, OPCODE.ZERO, runs, 0, pages);
-    const bytes = this.#writer.pages(this.#header, this.#zeroRuns.bytes(), [], this.#written);
-    this.#sent(posted, last, bytes);
+  #sendZeros(request: WorkRequest, list: RunList, ends: readonly Posted[]): void {
+    this.#prepare(request, OPCODE.ZERO, list.runs, 0, list.pages);
+    const bytes = this.#writer.pages(this.#header, list.bytes(), [], this.#written);
+    this.#sent(ends, bytes);
   }
 
   #sendGathered(posted: Posted): void {
@@ -247,7 +287,7 @@ export class QueuePair {
       this.#staging.push(staging);
       this.#written();
     });
-    this.#sent(posted, true, bytes);
+    this.#sent([posted], bytes);
   }
 
   /** By reference whatever the length: the guest is stopped, and a hart waits. */
@@ -257,14 +297,14 @@ export class QueuePair {
     const parts: Uint8Array[] = [];
     for (let i = 0; i < sge.length; i += 2) parts.push(this.#bytes(sge[i]!, sge[i + 1]!));
     const bytes = this.#writer.pages(this.#header, runBytes(sge), parts, this.#written);
-    this.#sent(posted, true, bytes);
+    this.#sent([posted], bytes);
   }
 
   #read(posted: Posted): void {
     const { sge } = posted.request;
     this.#prepare(posted.request, OPCODE.READ, sge.length / 2, 0, posted.pages);
     this.#writer.small(this.#header, runBytes(sge));
-    this.#sent(posted, true, 0);
+    this.#sent([posted], 0);
   }
 
   #prepare(request: WorkRequest, opcode: number, runs: number, first: number, pages: number): void {
@@ -278,13 +318,13 @@ export class QueuePair {
     header.pages = pages;
   }
 
-  #sent(posted: Posted, last: boolean, bytes: number): void {
+  #sent(ends: readonly Posted[], bytes: number): void {
     this.inFlightBytes += bytes;
     const { opcode, pages: count } = this.#header;
     const pages = opcode === OPCODE.ZERO ? -count : count;
     const sequence = this.#writer.sequence;
     const mark = this.window.sent(performance.now());
-    this.#inFlight.push({ sequence, bytes, pages, mark, posted: last ? posted : null });
+    this.#inFlight.push({ sequence, bytes, pages, mark, ends });
   }
 
   #complete(posted: Posted, status: Completion['status']): void {
@@ -313,6 +353,8 @@ export class QueuePair {
   }
 }
 
+const NO_REQUEST: readonly Posted[] = [];
+
 /** Descriptors as they go on the wire; the host is little-endian, as wasm memory is. */
 function runBytes(sge: Uint32Array<ArrayBuffer>): Uint8Array {
   return new Uint8Array(sge.buffer, sge.byteOffset, sge.byteLength);
@@ -331,6 +373,19 @@ class RunList {
   clear(): void {
     this.runs = 0;
     this.pages = 0;
+  }
+
+  /** One past the last page. */
+  get end(): number {
+    const at = (this.runs - 1) * 2;
+    return this.runs === 0 ? 0 : this.#words[at]! + this.#words[at + 1]!;
+  }
+
+  /** Like push, but a run that goes on where the last one ends makes that one longer. */
+  append(first: number, pages: number): void {
+    if (this.runs === 0 || first !== this.end) return this.push(first, pages);
+    this.#words[this.runs * 2 - 1]! += pages;
+    this.pages += pages;
   }
 
   push(first: number, pages: number): void {

@@ -144,6 +144,11 @@ export class PageChannel {
 
   #pump(): void {
     clearTimeout(this.#pumpAgain);
+    this.#postTurn();
+    this.#sendZeros();
+  }
+
+  #postTurn(): void {
     for (let turn = 0; turn < REQUESTS_PER_TURN; turn++) {
       const [job, link] = [this.#job, this.#link];
       if (job === null || link === null || this.#failed || !this.#hasRoom(job, link)) return;
@@ -154,9 +159,7 @@ export class PageChannel {
       }
       const request = job.next(this.#pacer.framePagesMax);
       if (request === null) return this.#drained(job, link);
-      const before = link.writer.wireBytes;
-      link.queue.post(request);
-      this.#count(job, link, link.writer.wireBytes - before);
+      this.#counted(job, link, () => link.queue.post(request));
     }
     this.#nextTurn ??= setImmediate(() => {
       this.#nextTurn = null;
@@ -173,6 +176,7 @@ export class PageChannel {
 
   #drained(job: Job, link: Link): void {
     if (!(job instanceof RoundJob)) return;
+    this.#sendZeros();
     job.barrierSent = true;
     const header = this.#header;
     header.opcode = OPCODE.BARRIER;
@@ -181,8 +185,17 @@ export class PageChannel {
     link.writer.small(header);
   }
 
-  #count(job: Job, link: Link, bytes: number): void {
+  /** Requests of zeros wait for more of their kind until there is nothing more to post. */
+  #sendZeros(): void {
+    const [job, link] = [this.#job, this.#link];
+    if (job !== null && link !== null) this.#counted(job, link, () => link.queue.sendZeros());
+  }
+
+  #counted(job: Job, link: Link, send: () => void): void {
     const { counters, channel } = this.#options;
+    const before = link.writer.wireBytes;
+    send();
+    const bytes = link.writer.wireBytes - before;
     this.#pacer.spend(bytes);
     const copied = link.queue.copiedBytes;
     link.queue.copiedBytes = 0;
