@@ -10,7 +10,8 @@
  *   dirtymax64     64 MiB as fast as a vCPU can              the same
  *
  * Ours writes 1 MiB/s where the scenario says idle: its count of writes is the heartbeat that is watched
- * from outside, as QEMU's guest prints one on its console. A pair is one move in every mode by either
+ * from outside, as QEMU's guest prints one on its console, and for as long after the move as the peer's
+ * is: a stall that comes late counts on both sides. A pair is one move in every mode by either
  * side; the mode with the least median total stands for its side. --quick is one pair with half of the
  * memory and writes no result; otherwise docs/results/peers.md and .svg are written.
  */
@@ -24,6 +25,8 @@ import { type QemuRun, qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
 
 const MIB = 2 ** 20;
+/** The peer's guest is watched for so long after its move, and so stands warm before the next. */
+const WATCHED_AFTER_MS = 1000;
 const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
 /** The peer's best mode differs by scenario: plain, more streams, post-copy that lets faults overtake. */
 const QEMU_MODES = ['plain', 'multifd4', 'preempt-r1'];
@@ -39,7 +42,7 @@ interface Scenario {
   readonly workload: Omit<Workload, 'seed'>;
 }
 
-const BEAT = { pattern: 'hotset', rateMiBps: 1, hotBytes: 65_536 } as const;
+const BEAT = { pattern: 'uniform', rateMiBps: 1, hotBytes: 65_536 } as const;
 const all = (bytes: number) => bytes;
 
 const SCENARIOS: readonly Scenario[] = [
@@ -52,12 +55,12 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'dirty50of256',
     memoryBytes: all,
-    workload: { pattern: 'hotset', content: 'zero', rateMiBps: 50, hotBytes: 256 * MIB },
+    workload: { pattern: 'uniform', content: 'zero', rateMiBps: 50, hotBytes: 256 * MIB },
   },
   {
     name: 'dirtymax64',
     memoryBytes: all,
-    workload: { pattern: 'hotset', content: 'zero', hotBytes: 64 * MIB },
+    workload: { pattern: 'uniform', content: 'zero', hotBytes: 64 * MIB },
   },
 ];
 
@@ -149,6 +152,7 @@ async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Sid
       console.error(`${scenario} godwit ${mode}: ${ended.error?.message}`);
       return [];
     }
+    await new Promise((resolve) => setTimeout(resolve, WATCHED_AFTER_MS));
     const { totalMs, downtimeMs } = ended.result;
     return [say(scenario, 'godwit', { mode, totalMs, downtimeMs, outsideGapMs: meter.end() })];
   } finally {

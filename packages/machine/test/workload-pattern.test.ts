@@ -16,7 +16,7 @@ const setting = fc
     count: fc.nat(700),
   })
   .map(({ pattern, pages, harts, seed, hot, count }) => {
-    const hotPages = pattern === 'hotset' ? Math.min(hot, pages) : 0;
+    const hotPages = pattern !== 'hotset' && hot % 2 === 0 ? 0 : Math.min(hot, pages);
     const spec = makeSpec({ pages, harts }, { pattern, seed, hotPages });
     return { spec, pages, harts, count };
   });
@@ -65,6 +65,12 @@ test('every pattern but the hot set writes each page once a pass', () => {
       assert.equal(seen.size, 128);
     }
   }
+});
+
+test('a pattern that is given a region stays inside it', () => {
+  const spec = makeSpec({ pages: 1024, harts: 1 }, { pattern: 'uniform', hotPages: 60, seed: 3 });
+  const cursor = new WritePattern(spec, 1024, 1, 0).cursor(0);
+  assert.equal(new Set(Array.from({ length: 6000 }, () => cursor.next())).size, 60);
 });
 
 test('the hot set takes 15 of 16 writes and is as large as it was told', () => {

@@ -36,7 +36,7 @@ import { checkGuestSpec, workloadSpecOf, writeIdentity } from './guest-spec.ts';
 import { captureGuest, restoreGuest } from './guest-state.ts';
 import { asGodwitError } from './machine-errors.ts';
 import type { MemoryPool } from './memory-pool.ts';
-import { runMemoryTask } from './memory-task.ts';
+import { incomingByte, runMemoryTask } from './memory-task.ts';
 import { Vcpus } from './vcpus.ts';
 
 /** How a guest ended by itself. */
@@ -82,8 +82,6 @@ export class Guest extends EventEmitter<GuestEvents> {
   readonly spec: GuestSpec;
   readonly memory: GuestMemory;
   readonly dirtyLog: DirtyLog;
-  /** RAM was all zero when its first page could land: a zero page need not be written to it. */
-  readonly zeroed: boolean;
   readonly createdAtMs = Date.now();
   epoch: number;
   state: GuestReport['state'];
@@ -108,18 +106,12 @@ export class Guest extends EventEmitter<GuestEvents> {
   /** Resolved when the guest is being released: nobody waits for its pages any more. */
   readonly #goes = Promise.withResolvers<void>();
 
-  private constructor(
-    make: MakeGuest,
-    memory: GuestMemory,
-    zeroed: boolean,
-    state: Guest['state'],
-  ) {
+  private constructor(make: MakeGuest, memory: GuestMemory, state: Guest['state']) {
     super();
     this.spec = make.spec;
     this.epoch = make.epoch;
     this.state = state;
     this.memory = memory;
-    this.zeroed = zeroed;
     this.dirtyLog = new DirtyLog(memory);
     this.#pool = make.pool;
     this.#log = make.log.child({ guest: make.spec.name });
@@ -150,16 +142,15 @@ export class Guest extends EventEmitter<GuestEvents> {
   }
 
   /**
-   * Room for a guest that comes in: every page zero and touched (first touch of cold memory is not to be
-   * paid while pages land), vCPU threads parked so that `start` takes well under a millisecond.
+   * Room for a guest that comes in: RAM zero and touched, because cold memory is not to be paid for while
+   * pages land; vCPU threads parked, so that `start` takes well under a millisecond.
    *
    * @throws GodwitError `host.no_room`, `guest.exists`, `guest.bad_spec`; nothing is left behind
    */
   static async reserve(make: MakeGuest): Promise<Guest> {
-    // Poison finds the page that nobody sent: zeros would look right in a mostly empty guest.
-    const byte = isPoisoned() ? 0xa5 : 0;
     return Guest.#make(make, 'incoming', async (guest, isWarm) => {
       writeIdentity(make.spec, guest.memory);
+      const byte = incomingByte();
       if (!isWarm || byte !== 0) await runMemoryTask(guest.memory, { kind: 'wipe', byte });
     });
   }
@@ -185,7 +176,7 @@ export class Guest extends EventEmitter<GuestEvents> {
   ): Promise<Guest> {
     const { name, kind, memoryBytes, harts } = make.spec;
     const { memory, scrubbed } = make.pool.take(name, { ramBytes: memoryBytes, harts });
-    const guest = new Guest(make, memory, !(state === 'incoming' && isPoisoned()), state);
+    const guest = new Guest(make, memory, state);
     try {
       const vcpus = Vcpus.start(memory, kind, {
         left: () => void guest.#noteEnd(),
@@ -499,9 +490,4 @@ export class Guest extends EventEmitter<GuestEvents> {
     this.memory.setControl(map.CONTROL_END, map.END_CRASH);
     void this.#noteEnd();
   }
-}
-
-/** Tests see to it that a target's memory is full of bytes nobody sent. */
-function isPoisoned(): boolean {
-  return process.env.GODWIT_TEST_POISON === '1';
 }

@@ -61,6 +61,14 @@ const WHOLE: readonly MemoryTask['kind'][] = ['scrub', 'boot', 'digest', 'write'
 
 export const MEMORY_THREAD = new URL('./memory.worker.ts', import.meta.url);
 
+/**
+ * What a target's memory is full of before the first page lands. In tests it is poison, which finds the
+ * page that nobody sent: zeros would look right in a mostly empty guest.
+ */
+export function incomingByte(): number {
+  return process.env.GODWIT_TEST_POISON === '1' ? 0xa5 : 0;
+}
+
 /** @returns one result a range, in the order of the ranges */
 export async function runMemoryTask<T extends MemoryTask>(
   guest: GuestMemory,

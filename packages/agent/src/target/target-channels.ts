@@ -22,7 +22,7 @@ export const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.ur
 
 export interface TargetChannelsOptions {
   readonly memory: GuestMemory;
-  /** All of it is zero. */
+  /** All of it is zero: a page of zeros need not be written to it. */
   readonly zeroed: boolean;
   readonly regions: RegionTable;
   readonly migration: string;

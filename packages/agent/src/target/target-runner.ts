@@ -32,6 +32,7 @@ import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { Guest } from '../guest/guest.ts';
+import { incomingByte } from '../guest/memory-task.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
@@ -310,7 +311,7 @@ export class TargetRunner extends MigrationBase<
     };
     this.#channels = await TargetChannels.open({
       memory: guest.memory,
-      zeroed: guest.zeroed,
+      zeroed: incomingByte() === 0,
       regions,
       migration: this.grant.migration,
       capability: this.grant.capability,

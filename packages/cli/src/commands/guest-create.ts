@@ -77,7 +77,11 @@ export function addGuestCreate(guest: Command, context: Context): void {
         .argParser(parseWriteRate)
         .default(50, '50MiB/s'),
     )
-    .option('--hot <size>', 'workload hotset: size of the hot set (default: 64MiB)', parseSize)
+    .option(
+      '--hot <size>',
+      'size of the region that is written (default: 64MiB for hotset, else all)',
+      parseSize,
+    )
     .option('--seed <n>', 'workload: seed of contents and order', parseCount(0, 0xffff_ffff), 1);
   does<CreateOptions>(context, withApi(withImageDir(command)), async (call) => {
     const { api, args, io, options } = call;
@@ -170,13 +174,13 @@ function workloadOf(
   pattern: (typeof PATTERNS)[number],
   options: CreateOptions,
 ): NonNullable<CreateGuestRequest['workload']> {
-  const hotBytes = options.hot ?? Math.min(HOT_DEFAULT, options.memory);
+  const hotDefault = pattern === 'hotset' ? Math.min(HOT_DEFAULT, options.memory) : 0;
   return {
     pattern,
     content: options.content,
     seed: options.seed,
     ...(Number.isFinite(options.rate) && { rateMiBps: options.rate }),
-    ...(pattern === 'hotset' && { hotBytes }),
+    hotBytes: options.hot ?? hotDefault,
   };
 }
 

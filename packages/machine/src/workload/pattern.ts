@@ -11,7 +11,7 @@
  * before it. `sequential` is the permutation with a = 1, b = 0.
  *
  * `hotset` has two regions: of 16 writes of a hart 15 go to the hot one, the last to the rest of memory.
- * Where the hot region begins is drawn from the seed.
+ * The other patterns stay inside a hot region if there is one. Where it begins is drawn from the seed.
  */
 import { makeHash } from './hash.ts';
 import type { WorkloadSpec } from './spec.ts';
@@ -115,13 +115,12 @@ export class WritePattern {
     this.#harts = harts;
     this.#hart = hart;
     const hash = makeHash(spec.seed, 0x9a77);
-    const hot = spec.pattern === 'hotset';
-    const firstPage = hot ? hash(0) % pages : 0;
-    this.#main = { firstPage, pages: hot ? spec.hotPages : pages };
+    const firstPage = spec.hotPages > 0 ? hash(0) % pages : 0;
+    this.#main = { firstPage, pages: spec.hotPages || pages };
     this.#mainWalk = this.#makeWalk(this.#main, hash(1 + hart));
     const rest = pages - this.#main.pages;
     // Fewer cold pages than harts would leave some hart without one: then nobody writes there.
-    if (rest >= harts) {
+    if (spec.pattern === 'hotset' && rest >= harts) {
       this.#cold = { firstPage: (firstPage + this.#main.pages) % pages, pages: rest };
       this.#coldWalk = this.#makeWalk(this.#cold, hash(101 + hart));
     }

@@ -22,7 +22,7 @@ export interface WorkloadSpec {
   readonly content: Content;
   /** Any 32-bit number; the same seed gives the same guest. */
   readonly seed: number;
-  /** Pages of the hot set (`hotset` only, 0 otherwise): at least one a hart. */
+  /** Pages of the region that is written, at least one a hart; 0 = all of memory (`hotset` has always one). */
   readonly hotPages: number;
   /** Pages written a second, all harts together; `UNLIMITED` = as fast as the harts go. */
   readonly pagesPerSecond: number;
@@ -59,7 +59,7 @@ export function makeSpec(
     pattern: given.pattern,
     content: given.content ?? 'random',
     seed: given.seed ?? 1,
-    hotPages: given.pattern === 'hotset' ? (given.hotPages ?? hotDefault) : 0,
+    hotPages: given.hotPages ?? (given.pattern === 'hotset' ? hotDefault : 0),
     pagesPerSecond: given.pagesPerSecond ?? UNLIMITED,
   };
   checkSpec(spec, guest.pages, guest.harts);
@@ -78,8 +78,9 @@ export function checkSpec(spec: WorkloadSpec, pages: number, harts: number): voi
   need('seed', seedFits, spec.seed, 'an integer of 32 bits');
   const hot = spec.hotPages;
   const hotFits = Number.isInteger(hot) && hot >= harts && hot <= pages;
-  const isHotset = spec.pattern === 'hotset';
-  need('hotPages', isHotset ? hotFits : hot === 0, hot, isHotset ? `${harts} to ${pages}` : '0');
+  const mayBeNone = spec.pattern !== 'hotset';
+  const isGood = (mayBeNone && hot === 0) || (spec.pattern !== 'idle' && hotFits);
+  need('hotPages', isGood, hot, spec.pattern === 'idle' ? '0' : `${harts} to ${pages}`);
   const rate = spec.pagesPerSecond;
   const rateFits = Number.isInteger(rate) && rate >= UNLIMITED && rate <= PAGES_PER_SECOND_MAX;
   need('rate', rateFits, rate, `0 to ${PAGES_PER_SECOND_MAX} pages/s or unlimited`);
