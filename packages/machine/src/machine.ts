@@ -10,11 +10,11 @@
  * Each thread has an instance of its own: the module keeps nothing but wasm globals, so instances on the
  * same memory do not meet except in the words of the memory contract.
  */
-import { readFileSync } from 'node:fs';
 import * as own from '../assembly/machine-map.ts';
 import * as map from '../assembly/memory-map.ts';
 import { MachineError } from './errors.ts';
 import { GuestMemory } from './guest-memory.ts';
+import { wasmModule } from './wasm-module.ts';
 
 /** Why `run` came back. */
 export type RunReason = 'stopped' | 'budget' | 'ended' | 'stop-at' | 'waiting' | 'output' | 'break';
@@ -58,14 +58,14 @@ export function loadMachine(
   options: LoadOptions = {},
 ): MachineInstance {
   const guest = GuestMemory.adopt(memory);
-  const file = options.profile ? 'profiled.wasm' : 'machine.wasm';
-  const bytes = readFileSync(new URL(`../build/${file}`, import.meta.url));
   const env = {
     memory,
     now: () => process.hrtime.bigint(),
     wallClock: () => BigInt(Date.now()) * 1_000_000n,
   };
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+  const instance = new WebAssembly.Instance(wasmModule(options.profile ? 'profiled' : 'machine'), {
+    env,
+  });
   const wasmRun = instance.exports.run as WasmRun;
   return {
     run(hart, maxInstructions, waits = true) {

@@ -6,8 +6,8 @@
  * An instance a thread; reads only. Offsets are bytes in the guest's whole memory
  * (GuestMemory.ramOffset), so nothing is copied or viewed.
  */
-import { readFileSync } from 'node:fs';
 import * as map from '../assembly/memory-map.ts';
+import { wasmModule } from './wasm-module.ts';
 
 export interface PageOps {
   /** Whether the page at the offset is all zero. */
@@ -31,8 +31,7 @@ interface Exports {
 
 /** An instance for the calling thread. */
 export function loadPageOps(memory: WebAssembly.Memory): PageOps {
-  const bytes = readFileSync(new URL('../build/page.wasm', import.meta.url));
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
+  const instance = new WebAssembly.Instance(wasmModule('page'), { env: { memory } });
   const wasm = instance.exports as unknown as Exports;
   const size = memory.buffer.byteLength;
   return {
