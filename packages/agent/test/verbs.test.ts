@@ -8,6 +8,7 @@ import {
   decodeHeader,
   emptyHeader,
   FRAME_HEADER_BYTES,
+  FRAME_PAGES_MAX,
   OPCODE,
   PAGE_BYTES,
   ZERO_PAGES_MAX,
@@ -16,6 +17,7 @@ import fc from 'fast-check';
 import { FrameWriter } from '../src/channel/frame-writer.ts';
 import { Pacer } from '../src/channel/pacer.ts';
 import { RegionTable } from '../src/channel/regions.ts';
+import { Staging } from '../src/channel/staging.ts';
 import { CompletionQueue, QueuePair, type WorkRequest } from '../src/channel/verbs.ts';
 import { StripeTable } from '../src/source/stripe-table.ts';
 import { endIdleThreads } from '../src/thread.ts';
@@ -264,6 +266,17 @@ test('staging buffers are reused only when the kernel has taken them', () => {
   assert.ok(second!.every((byte) => byte === 0x11));
   for (const done of sink.written) done();
   queue.post(write(3, [0, 1]));
+});
+
+test('a staging buffer fits what it is wanted for, and serves again', () => {
+  const staging = new Staging();
+  for (let pages = 1; pages <= FRAME_PAGES_MAX; pages++) {
+    const buffer = staging.take(pages);
+    assert.ok(buffer.length >= pages * PAGE_BYTES && buffer.length < 2 * pages * PAGE_BYTES);
+    staging.giveBack(buffer);
+    assert.equal(staging.take(pages), buffer);
+    staging.giveBack(buffer);
+  }
 });
 
 test('the pacer keeps to its rate over any 100 ms, in frames no larger than that allows', () => {

@@ -30,6 +30,7 @@ import {
 } from '@godwit/protocol';
 import { DeliveryWindow, type SentMark } from './delivery-window.ts';
 import type { FrameWriter } from './frame-writer.ts';
+import { Staging } from './staging.ts';
 
 export interface WorkRequest {
   /** The caller's own number, given back in the completion. */
@@ -98,7 +99,7 @@ export class QueuePair {
   /** Requests of zeros that were posted and not yet sent, and their runs. */
   #waiting: Posted[] = [];
   readonly #waitingRuns = new RunList(FRAME_RUNS_MAX);
-  readonly #staging: Buffer[] = [];
+  readonly #staging = new Staging();
   #inFlight: InFlight[] = [];
   #acknowledged = 0;
   /** How much the link can take, learnt from what has been acknowledged. */
@@ -274,7 +275,7 @@ export class QueuePair {
 
   #sendGathered(posted: Posted): void {
     const { runs, pages } = this.#shortRuns;
-    const staging = this.#staging.pop() ?? Buffer.allocUnsafeSlow(FRAME_PAGES_MAX * PAGE_BYTES);
+    const staging = this.#staging.take(pages);
     let at = 0;
     this.#shortRuns.forEach((first, length) => {
       staging.set(this.#bytes(first, length), at);
@@ -284,7 +285,7 @@ export class QueuePair {
     this.#prepare(posted.request, OPCODE.WRITE_LIST, runs, 0, pages);
     const parts = [staging.subarray(0, at)];
     const bytes = this.#writer.pages(this.#header, this.#shortRuns.bytes(), parts, () => {
-      this.#staging.push(staging);
+      this.#staging.giveBack(staging);
       this.#written();
     });
     this.#sent([posted], bytes);
