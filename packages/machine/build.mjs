@@ -3,7 +3,7 @@
  *
  *   machine.wasm   the RISC-V hart, one instance per vCPU thread
  *   profiled.wasm  the same, counting what it does
- *   page.wasm      zero test and hash of pages, one instance per channel thread
+ *   page.wasm      zero test, hash and fill of pages, one instance per channel thread
  *   float.wasm     the hart's floating-point arithmetic alone, for tests
  *
  * Both import the guest's shared memory and keep no data of their own in it (no heap, no shadow stack),

@@ -26,7 +26,7 @@ class Recorder implements LandingPlace {
   readonly claimed = new Set<number>();
   readonly written = new Set<number>();
   lost: (page: number) => boolean = () => false;
-  zero: (page: number) => boolean = () => false;
+  isZero: (page: number) => boolean = () => false;
   error: GodwitError | null = null;
   copiedBytes = 0;
 
@@ -44,8 +44,8 @@ class Recorder implements LandingPlace {
   writes(first: number, pages: number): void {
     for (let page = first; page < first + pages; page++) this.written.add(page);
   }
-  isZero(page: number): boolean {
-    return this.zero(page);
+  zero(page: number): void {
+    if (!this.isZero(page)) this.ram.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
   }
   claim(page: number): boolean {
     if (this.lost(page)) return false;
@@ -195,7 +195,7 @@ test('a stream lands the same however it is split in two', () => {
 test('pages are said to be written before their bytes come; zero pages are not written where they are zero', () => {
   const zeros = frame(1, { opcode: OPCODE.ZERO, runs: 1, pages: 2 }, runs(4, 2));
   const place = new Recorder();
-  place.zero = (page) => page === 5;
+  place.isZero = (page) => page === 5;
   const run = frame(2, { opcode: OPCODE.WRITE, firstPage: 10, pages: 20 }, page(10, 20));
   readInto(place, Buffer.concat([zeros, run.subarray(0, 60)]), []);
   assert.deepEqual(

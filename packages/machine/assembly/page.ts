@@ -1,11 +1,10 @@
 /**
- * Zero test and hash of guest pages, with SIMD, straight from the shared memory.
+ * Zero test, hash and fill of guest pages, with SIMD, straight in the shared memory.
  *
- * round plan -> [page] -> zero elision, --verify
+ * round plan -> [page] -> zero elision, --verify; ZERO frames, a memory that is scrubbed -> [page] -> zeros
  *
- * Its own small module, so that channel threads need not load the machine. Reads only; a page that the
- * guest writes meanwhile gives some answer, and whoever needs a steady one looks at a page that cannot
- * change.
+ * Its own small module, so that channel threads need not load the machine. A page that the guest writes
+ * meanwhile gives some answer, and whoever needs a steady one looks at a page that cannot change.
  */
 import { PAGE_SIZE } from './memory-map.ts';
 
@@ -25,6 +24,11 @@ export function firstNonZero(offset: usize, pages: u32): u32 {
     if (!isZero(offset + <usize>page * PAGE_SIZE)) return page;
   }
   return pages;
+}
+
+/** `bytes` bytes from `offset` on become `value`, in the processor's own time. */
+export function fill(offset: usize, value: u8, bytes: usize): void {
+  memory.fill(offset, value, bytes);
 }
 
 // ------------------------------------------------------------------------------------------ hash

@@ -257,6 +257,7 @@ class Input {
   /** Every page of the guest once: those of the file, and zeros between them. */
   runs(guest: GuestMemory): void {
     const ram = guest.ram();
+    const { fill } = loadPageOps(guest.memory);
     const bytes = (page: number) => page * map.PAGE_SIZE;
     let done = 0;
     for (;;) {
@@ -265,7 +266,7 @@ class Input {
       const isEnd = first === END_OF_RUNS && pages === 0;
       const isRun = first >= done && pages > 0 && pages <= guest.pages - first;
       if (!isEnd && !isRun) throw damaged(this.#path, `it has a run of ${pages} at page ${first}`);
-      ram.fill(0, bytes(done), isEnd ? ram.length : bytes(first));
+      fill(map.RAM + bytes(done), 0, (isEnd ? ram.length : bytes(first)) - bytes(done));
       if (isEnd) return;
       for (let page = first; page < first + pages; page += RUN_PAGES_MAX) {
         const end = Math.min(page + RUN_PAGES_MAX, first + pages);

@@ -15,6 +15,7 @@
  */
 import * as map from '../assembly/memory-map.ts';
 import { MachineError } from './errors.ts';
+import { loadPageOps } from './page-ops.ts';
 
 const MIB = 1048576;
 const WASM_PAGE_BYTES = 65536;
@@ -141,12 +142,11 @@ export class GuestMemory {
    */
   reset(harts: number = this.harts): GuestMemory {
     checkHarts(harts);
-    const bytes = new Uint8Array(this.sab);
+    const { fill } = loadPageOps(this.memory);
     // DECODE is 128 MiB of address space that only a machine's harts ever touch; zeroing it for a
     // workload would make it real memory.
     const decoded = this.control(map.CONTROL_KIND) === map.GUEST_WORKLOAD ? 0 : this.harts;
-    bytes.fill(0, map.CORE, map.DECODE);
-    bytes.fill(0, map.DECODE, map.DECODE + decoded * map.DECODE_SIZE);
+    fill(map.CORE, 0, map.DECODE - map.CORE + decoded * map.DECODE_SIZE);
     writeIdentity(this.i32, harts, this.pages);
     return new GuestMemory(this.memory);
   }

@@ -1,10 +1,10 @@
 /**
- * Zero test and hash of guest pages at memory speed, on any thread.
+ * Zero test, hash and fill of guest pages at memory speed, on any thread.
  *
  * round plan -> [page ops] -> ZERO frames instead of bytes; frozen pages -> [page ops] -> --verify
  *
- * An instance a thread; reads only. Offsets are bytes in the guest's whole memory
- * (GuestMemory.ramOffset), so nothing is copied or viewed.
+ * An instance a thread. Offsets are bytes in the guest's whole memory (GuestMemory.ramOffset), so nothing
+ * is copied or viewed. `fill` is here because a typed array on shared memory fills byte by byte.
  */
 import * as map from '../assembly/memory-map.ts';
 import { wasmModule } from './wasm-module.ts';
@@ -14,6 +14,12 @@ export interface PageOps {
   isZero(offset: number): boolean;
   /** How many of `pages` pages from the offset on are zero before the first that is not. */
   firstNonZero(offset: number, pages: number): number;
+  /**
+   * Every byte of the range to one value. Only where nobody else reads or writes.
+   *
+   * @throws WebAssembly.RuntimeError when the range leaves the memory
+   */
+  fill(offset: number, value: number, length: number): void;
   /**
    * 64-bit hash of whole pages, or of any multiple of 64 bytes: for equality only, nothing secret or
    * hostile rests on it. The same on every host.
@@ -26,6 +32,7 @@ export interface PageOps {
 interface Exports {
   isZero(offset: number): number;
   firstNonZero(offset: number, pages: number): number;
+  fill(offset: number, value: number, length: number): void;
   hash64(offset: number, length: number): bigint;
 }
 
@@ -37,6 +44,7 @@ export function loadPageOps(memory: WebAssembly.Memory): PageOps {
   return {
     isZero: (offset) => wasm.isZero(offset) !== 0,
     firstNonZero: (offset, pages) => wasm.firstNonZero(offset, pages) >>> 0,
+    fill: (offset, value, length) => wasm.fill(offset, value, length),
     hash64(offset, length = map.PAGE_SIZE) {
       const inside = offset >= 0 && length > 0 && offset + length <= size;
       if (!inside || length % 64 !== 0)

@@ -34,6 +34,16 @@ test('a run of zero pages ends at the first that is not', () => {
   assert.equal(ops.firstNonZero(guest.ramOffset(2), 7), 7);
 });
 
+test('a range is filled and nothing beside it', () => {
+  guest.ram().fill(0xa5);
+  ops.fill(page + 1, 7, 5000);
+  const ram = guest.ram();
+  const start = page + 1 - map.RAM;
+  assert.ok(ram.subarray(start, start + 5000).every((byte) => byte === 7));
+  assert.deepEqual([ram[start - 1], ram[start + 5000]], [0xa5, 0xa5]);
+  assert.throws(() => ops.fill(guest.sab.byteLength - 1, 0, 2));
+});
+
 test('the hash changes with every bit, with the order and with the length', () => {
   guest.ram().fill(0);
   const seen = new Set([ops.hash64(page)]);

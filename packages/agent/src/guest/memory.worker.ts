@@ -23,8 +23,7 @@ function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
   const guest = GuestMemory.adopt(memory);
   switch (task.kind) {
     case 'wipe':
-      guest.ram().fill(task.byte, fromPage * map.PAGE_SIZE, toPage * map.PAGE_SIZE);
-      return null;
+      return wipe(memory, task.byte, fromPage, toPage);
     case 'fill':
       fillWorkload(guest, task.spec, fromPage, toPage);
       return null;
@@ -42,16 +41,21 @@ function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
   }
 }
 
+function wipe(memory: WebAssembly.Memory, byte: number, fromPage: number, toPage: number): null {
+  const offset = map.RAM + fromPage * map.PAGE_SIZE;
+  loadPageOps(memory).fill(offset, byte, (toPage - fromPage) * map.PAGE_SIZE);
+  return null;
+}
+
 /**
  * Nobody's memory any more: its control block may be the next guest's already. What is zero is only
  * read, at half the price, and a guest's memory is zero for the most part.
  */
 function scrub(memory: WebAssembly.Memory, fromPage: number, toPage: number): null {
-  const { firstNonZero } = loadPageOps(memory);
-  const ram = new Uint8Array(memory.buffer, map.RAM);
+  const { firstNonZero, fill } = loadPageOps(memory);
   for (let page = fromPage; page < toPage; page++) {
     page += firstNonZero(map.RAM + page * map.PAGE_SIZE, toPage - page);
-    if (page < toPage) ram.fill(0, page * map.PAGE_SIZE, (page + 1) * map.PAGE_SIZE);
+    if (page < toPage) fill(map.RAM + page * map.PAGE_SIZE, 0, map.PAGE_SIZE);
   }
   return null;
 }

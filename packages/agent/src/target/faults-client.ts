@@ -172,7 +172,7 @@ export class FaultsClient {
       admitRun: (header, first, pages) => this.#admitRun(header, first, pages),
       stillAdmitted: () => placement.stillAdmitted(),
       writes: (first, pages) => this.#options.board.markWritten(first, pages),
-      isZero: (page) => this.#options.board.isUntouched(page),
+      zero: (page) => placement.zero(page),
       claim: (page) => placement.claim(page),
       landed: (page) => this.#landed(page),
       unclaim: (page) => placement.unclaim(page),

@@ -53,8 +53,8 @@ export interface LandingPlace {
   stillAdmitted(): boolean;
   /** These pages are about to be given bytes. */
   writes(firstPage: number, pages: number): void;
-  /** Whether a page is known to be all zero. */
-  isZero(page: number): boolean;
+  /** Makes a page all zero. */
+  zero(page: number): void;
   /** Wins the right to fill a page. A page that is not won is read and thrown away. */
   claim(page: number): boolean;
   /** All bytes of a won page are in place. */
@@ -323,13 +323,12 @@ export class LandingReader implements SocketReader {
   /** Puts one staged page, or zeros, where it belongs. */
   #placeStaged(page: number, index: number): void {
     if (!this.#place.claim(page)) return;
-    const start = page * PAGE_BYTES;
     if (this.#header.opcode === OPCODE.ZERO) {
-      if (!this.#place.isZero(page)) this.#place.ram.fill(0, start, start + PAGE_BYTES);
+      this.#place.zero(page);
     } else {
       this.#place.writes(page, 1);
       const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
-      this.#place.ram.set(this.#staging.subarray(from, from + PAGE_BYTES), start);
+      this.#place.ram.set(this.#staging.subarray(from, from + PAGE_BYTES), page * PAGE_BYTES);
       this.#place.copied(PAGE_BYTES);
     }
     this.#place.landed(page);

@@ -84,6 +84,12 @@ export class Placement {
     return !this.#land || this.#states.tryLand(page);
   }
 
+  /** A page that began as zeros and was given nothing is not written again. */
+  zero(page: number): void {
+    if (this.#options.board.isUntouched(page)) return;
+    this.#pageOps.fill(memoryMap.RAM + page * PAGE_BYTES, 0, PAGE_BYTES);
+  }
+
   landed(page: number): void {
     if (!this.#land) return;
     const expected = this.#options.board.hashOf(page);
