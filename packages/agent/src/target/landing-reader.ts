@@ -90,7 +90,7 @@ export class LandingReader implements SocketReader {
   readonly #headBytes: number;
   readonly #head: Buffer;
   readonly #headView: DataView;
-  readonly #staging = new Uint8Array(FRAME_PAYLOAD_BYTES_MAX);
+  readonly #staging = Buffer.allocUnsafeSlow(FRAME_PAYLOAD_BYTES_MAX);
   readonly #stagingView = new DataView(this.#staging.buffer);
   readonly #trash = new Uint8Array(TRASH_BYTES);
   readonly #message: MessageHeader = { opcode: 0, headerBytes: 0, payloadBytes: 0 };
@@ -328,7 +328,8 @@ export class LandingReader implements SocketReader {
     } else {
       this.#place.writes(page, 1);
       const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
-      this.#place.ram.set(this.#staging.subarray(from, from + PAGE_BYTES), page * PAGE_BYTES);
+      // Not `set`: between shared and private memory it copies word by word.
+      this.#staging.copy(this.#place.ram, page * PAGE_BYTES, from, from + PAGE_BYTES);
       this.#place.copied(PAGE_BYTES);
     }
     this.#place.landed(page);
