@@ -120,6 +120,11 @@ export class Cluster {
     return member;
   }
 
+  /** Of all hosts: what they take in does not stay with whoever runs this. */
+  get imageDirectory(): string {
+    return join(this.dir, 'images');
+  }
+
   host(name: string): Member {
     const member = this.hosts.get(name);
     if (member === undefined) throw new Error(`no host ${name}`);
@@ -236,10 +241,11 @@ export class Cluster {
     const main = join(ROOT, 'packages', kind, 'src', 'main.ts');
     const faults = this.#options.testFaults ? ['--test-faults'] : [];
     const logFile = ['--log-file', join(this.dir, `${name}.log`)];
+    const env = { ...process.env, GODWIT_IMAGE_DIR: this.imageDirectory, ...this.#options.env };
     const child = spawn(
       process.execPath,
       [main, '--state-dir', stateDir, ...args, ...faults, ...logFile],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...this.#options.env } },
+      { stdio: ['ignore', 'pipe', 'pipe'], env },
     );
     const member: Member = { name, stateDir, process: child, ready: [], port: 0 };
     let complaint = '';

@@ -1,15 +1,16 @@
 /**
  * npm run soak:linux: an unmodified Linux moved many times in a row while it is used, all modes mixed.
  *
- *   GODWIT_GUEST_IMAGE=DIR npm run soak:linux [-- --moves 100 --seed 1 --memory 256MiB --json]
+ *   npm run soak:linux [-- --moves 100 --seed 1 --memory 256MiB --json]
  *
- * DIR holds `Image` and `initrd.cpio.gz`. What is checked is in linux-guest.ts: checksums of 64 MiB, every
+ * The Linux is the image that `godwit image pull` made, or GODWIT_GUEST_IMAGE names a directory with `Image`
+ * and `initrd.cpio.gz`. What is checked is in the command line package (linux-guest.ts): checksums of 64 MiB, every
  * console line once and in order, a sleeper that wakes, and a kernel log without complaint.
  */
 import { parseArgs } from 'node:util';
+import { ApiClient, findLinux, LinuxGuest, parseSize } from '@godwit/cli';
 import type { Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
-import { LinuxGuest } from './linux-guest.ts';
 import { randomBelow } from './random.ts';
 import { median, percentile } from './statistics.ts';
 
@@ -27,7 +28,6 @@ export interface LinuxSoakResult {
 }
 
 export interface LinuxSoakOptions {
-  readonly directory: string;
   readonly moves: number;
   readonly seed: number;
   readonly memory: string;
@@ -35,11 +35,15 @@ export interface LinuxSoakOptions {
 }
 
 export async function linuxSoak(options: LinuxSoakOptions): Promise<LinuxSoakResult> {
-  const { directory, moves, seed, memory, say } = options;
+  const { moves, seed, say } = options;
+  const memoryBytes = parseSize(options.memory);
   const cluster = await Cluster.start({ agents: 3, env: { GODWIT_TEST_POISON: '1' } });
   let guest: LinuxGuest | undefined;
   try {
-    const booted = await LinuxGuest.boot(cluster.url, 'linux', directory, memory, 'a');
+    const image = await findLinux(process.env, cluster.imageDirectory);
+    const api = new ApiClient({ url: cluster.url });
+    const where = { api, name: 'linux', host: 'a' };
+    const booted = await LinuxGuest.boot({ ...where, image, memoryBytes });
     guest = booted.guest;
     say(`booted in ${Math.round(booted.bootMs)} ms`);
     await guest.load();
@@ -89,14 +93,7 @@ if (import.meta.main) {
       json: { type: 'boolean', default: false },
     },
   });
-  const directory = process.env.GODWIT_GUEST_IMAGE;
-  if (directory === undefined) {
-    console.error('error: no kernel: GODWIT_GUEST_IMAGE names no directory');
-    console.error('hint: one that holds Image and initrd.cpio.gz');
-    process.exit(2);
-  }
   const result = await linuxSoak({
-    directory,
     moves: Number(values.moves),
     seed: Number(values.seed),
     memory: values.memory,

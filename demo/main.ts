@@ -2,6 +2,7 @@
  * `npm run demo`: eighteen live migrations of two guests in use, and the proof that nothing was lost.
  *
  *   -- --json    the last line is {"ok", "migrations"}; the show goes to stderr
+ *   -- --linux   then nine more, of a Linux in use; adds "linux": {"bootMs", "memoryMiB"} to the last line
  *   -- --quick   a smaller workload, two hosts
  *   -- --keep    leaves the cluster running at the end until Ctrl-C
  *   -- --cluster URL   on the hosts of a cluster that is there (GODWIT_TOKEN or GODWIT_TOKEN_FILE)
@@ -25,13 +26,16 @@ import {
 } from '@godwit/cli';
 import { type AuditResult, clusterToken, type Migration } from '@godwit/protocol';
 import type { ClientVerdict } from './kv-traffic.ts';
+import type { LinuxVerdict } from './linux-act.ts';
 import {
   fullScale,
+  linuxPlan,
   type PlannedMove,
   plan,
   quickScale,
   RACE_RATE_MIBPS,
   RATE_MIBPS,
+  type Scale,
   WORKLOAD,
 } from './plan.ts';
 import {
@@ -48,6 +52,7 @@ interface Options {
   readonly json: boolean;
   readonly quick: boolean;
   readonly keep: boolean;
+  readonly linux: boolean;
   readonly cluster?: string;
 }
 
@@ -60,6 +65,7 @@ class Demo {
   readonly #stop: AbortSignal;
   readonly #stage: Stage;
   readonly results: MoveResult[] = [];
+  linux: LinuxVerdict | undefined;
 
   constructor(io: Io, options: Options, stop: AbortSignal) {
     this.#io = io;
@@ -72,6 +78,7 @@ class Demo {
   async run(): Promise<boolean> {
     const startedAtMs = performance.now();
     const { cluster } = this.#options;
+    if (this.#options.linux) await this.#stage.prepareLinux();
     this.#say(cluster ? `on ${cluster}\n` : 'starting a coordinator and three agents\n');
     const hosts = await this.#stage.openCluster(this.#stop);
     const scale = this.#options.quick ? quickScale(hosts) : fullScale(hosts);
@@ -79,14 +86,11 @@ class Demo {
       'creating two guests: kv, a machine in use, and mem, a workload that writes 50 MiB/s\n\n',
     );
     await this.#stage.openGuests(scale);
-    const moves = plan(scale);
-    for (const [i, move] of moves.entries()) {
-      this.#say(`${i + 1}/${moves.length}  `);
-      this.results.push(await this.#move(move));
-    }
+    await this.#moveAll(plan(scale));
     this.#say('\nchecking: every page of mem, every key of kv\n\n');
     const client = await this.#stage.traffic.settle();
     const audit = await this.#stage.api.auditGuest(WORKLOAD);
+    if (this.#options.linux) this.linux = await this.#playLinux(scale);
     const isGood = this.#report(audit, client);
     this.#say(`${durationText(performance.now() - startedAtMs)} in all\n`);
     if (this.#options.keep) await this.#keep();
@@ -97,11 +101,29 @@ class Demo {
     return this.#stage.close();
   }
 
+  async #moveAll(moves: readonly PlannedMove[]): Promise<void> {
+    for (const [i, move] of moves.entries()) {
+      this.#say(`${i + 1}/${moves.length}  `);
+      this.results.push(await this.#move(move));
+    }
+  }
+
+  /** @throws Error it does not boot, or something of it was lost */
+  async #playLinux(scale: Scale): Promise<LinuxVerdict> {
+    this.#say('booting Linux, and starting a checksummer, a shell loop and a sleeper\n');
+    await this.#stage.openLinux(scale.hosts[0]!, this.#stop);
+    const { linux } = this.#stage;
+    this.#say(`up in ${durationText(linux.bootMs)}\n\n`);
+    await this.#moveAll(linuxPlan(scale));
+    this.#say('\nasking its kernel what it noticed\n\n');
+    return linux.verdict();
+  }
+
   async #move(move: PlannedMove): Promise<MoveResult> {
     const { kind, isRace, request } = move;
     if (isRace) await this.#setRace(kind, true);
     const over = new AbortController();
-    const meter = kind === 'machine' ? this.#stage.kvGap : new GapMeter();
+    const meter = this.#meterOf(kind);
     const { controls, api } = this.#stage;
     const pulse =
       kind === 'workload' && followPulse(WORKLOAD, controls, api.headers, meter, over.signal);
@@ -109,16 +131,23 @@ class Demo {
     try {
       const migration = await this.#follow((await this.#stage.api.migrate(request)).id);
       const outsideGapMs = meter.end();
-      this.#stage.traffic.check();
-      const result = { migration, outsideGapMs, isRace };
+      const result = { kind, migration, outsideGapMs, isRace };
       const why = complaint(result);
       if (why !== undefined) throw failed(why);
+      if (kind === 'linux') await this.#stage.linux.check();
+      else this.#stage.traffic.check();
       return result;
     } finally {
       over.abort();
       await pulse;
       if (isRace && !this.#stop.aborted) await this.#setRace(kind, false);
     }
+  }
+
+  /** The workload is asked for its pulse; the others are heard by themselves. */
+  #meterOf(kind: PlannedMove['kind']): GapMeter {
+    if (kind === 'workload') return new GapMeter();
+    return kind === 'machine' ? this.#stage.kvGap : this.#stage.linux.gap;
   }
 
   async #follow(id: string): Promise<Migration> {
@@ -156,9 +185,10 @@ class Demo {
   }
 
   #report(audit: AuditResult, client: ClientVerdict): boolean {
-    const complaints = audit.ok && audit.writes >= audit.witnessWrites ? [] : ['the audit of mem'];
+    const isSound = audit.ok && audit.writes >= audit.witnessWrites;
+    const complaints = [...(isSound ? [] : ['the audit of mem']), ...(this.linux?.errors ?? [])];
     this.#say(moveTable(this.results));
-    this.#say(verdictText(audit, client, complaints));
+    this.#say(verdictText(audit, client, this.linux, complaints));
     if (complaints.length === 0) this.#say(TRY_NEXT);
     return complaints.length === 0 && client.ok;
   }
@@ -197,16 +227,24 @@ function readOptions(io: Io): Options | undefined {
   const flag = { type: 'boolean', default: false } as const;
   try {
     const cluster = { type: 'string' } as const;
-    return parseArgs({ options: { json: flag, quick: flag, keep: flag, cluster } }).values;
+    const flags = { json: flag, quick: flag, keep: flag, linux: flag };
+    return parseArgs({ options: { ...flags, cluster } }).values;
   } catch (error) {
     const [message = ''] = (error as Error).message.split('. ');
     printError(
       io,
-      usageError(message, 'npm run demo [-- --json --quick --keep --cluster URL]'),
+      usageError(message, 'npm run demo [-- --json --quick --keep --linux --cluster URL]'),
       false,
     );
     return undefined;
   }
+}
+
+/** The last line for scripts. */
+function summary(ok: boolean, { linux, results }: Demo): object {
+  const { bootMs, memoryMiB } = linux ?? {};
+  const booted = linux && { linux: { bootMs: Math.round(bootMs!), memoryMiB } };
+  return { ok, ...booted, migrations: results.map(recordOf) };
 }
 
 async function main(): Promise<number> {
@@ -230,7 +268,7 @@ async function main(): Promise<number> {
     exit = error.exit;
   }
   await demo.close();
-  if (options.json) io.out(`${JSON.stringify({ ok, migrations: demo.results.map(recordOf) })}\n`);
+  if (options.json) io.out(`${JSON.stringify(summary(ok, demo))}\n`);
   return exit;
 }
 

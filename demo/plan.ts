@@ -1,6 +1,6 @@
 /**
  * What the demo moves, in which order: each guest round all hosts in each mode, the last hybrid move of
- * each guest one that cannot converge. Pure.
+ * kv and of the workload one that cannot converge. Linux comes after them, alone. Pure.
  */
 import type { MigrateRequest, Mode } from '@godwit/protocol';
 
@@ -8,9 +8,12 @@ const MIB = 1024 ** 2;
 
 export const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
 
+/** As the result has it: a Linux is a machine too, but not one of our own programs. */
+export type MoveKind = 'machine' | 'workload' | 'linux';
+
 export interface PlannedMove {
   readonly request: MigrateRequest & { mode: Mode };
-  readonly kind: 'machine' | 'workload';
+  readonly kind: MoveKind;
   /** Pages are dirtied faster than the link carries them: only post-copy can end this move. */
   readonly isRace: boolean;
 }
@@ -23,7 +26,14 @@ export interface Scale {
 
 export const KV = 'kv';
 export const WORKLOAD = 'mem';
+export const LINUX = 'linux';
 export const KV_BYTES = 64 * MIB;
+export const LINUX_BYTES = 256 * MIB;
+const GUESTS: Readonly<Record<MoveKind, string>> = {
+  machine: KV,
+  workload: WORKLOAD,
+  linux: LINUX,
+};
 /** The workload's rate, but for its race. */
 export const RATE_MIBPS = 50;
 export const RACE_RATE_MIBPS = null;
@@ -35,7 +45,7 @@ export const RACE_RATE_MIBPS = null;
  * of a guest that a busy machine holds back.
  */
 const RACE: Readonly<
-  Record<PlannedMove['kind'], { maxBandwidthBytesPerS: number; maxDowntimeMs: number }>
+  Record<Exclude<MoveKind, 'linux'>, { maxBandwidthBytesPerS: number; maxDowntimeMs: number }>
 > = {
   machine: { maxBandwidthBytesPerS: 4 * MIB, maxDowntimeMs: 5 },
   workload: { maxBandwidthBytesPerS: 320 * MIB, maxDowntimeMs: 5 },
@@ -55,21 +65,18 @@ export function plan(scale: Scale): PlannedMove[] {
   return MODES.flatMap((mode) => kinds.flatMap((kind) => tour(mode, kind, scale)));
 }
 
+export function linuxPlan(scale: Scale): PlannedMove[] {
+  return MODES.flatMap((mode) => tour(mode, 'linux', scale));
+}
+
 /** Once round the hosts, from the first back to the first. */
-function tour(mode: Mode, kind: PlannedMove['kind'], scale: Scale): PlannedMove[] {
+function tour(mode: Mode, kind: MoveKind, scale: Scale): PlannedMove[] {
   const { hosts } = scale;
   return hosts.map((_, hop) => {
-    const isRace = mode === 'hybrid' && hop === hosts.length - 1;
-    return {
-      kind,
-      isRace,
-      request: {
-        guest: kind === 'machine' ? KV : WORKLOAD,
-        to: hosts[(hop + 1) % hosts.length]!,
-        mode,
-        verify: true,
-        ...(isRace && RACE[kind]),
-      },
-    };
+    const guest = GUESTS[kind];
+    const request = { guest, to: hosts[(hop + 1) % hosts.length]!, mode, verify: true };
+    const isLast = hop === hosts.length - 1;
+    if (kind === 'linux' || mode !== 'hybrid' || !isLast) return { kind, isRace: false, request };
+    return { kind, isRace: true, request: { ...request, ...RACE[kind] } };
   });
 }

@@ -12,8 +12,11 @@ import {
 } from '@godwit/cli';
 import type { AuditResult, Migration } from '@godwit/protocol';
 import type { ClientVerdict } from './kv-traffic.ts';
+import type { LinuxVerdict } from './linux-act.ts';
+import type { MoveKind } from './plan.ts';
 
 export interface MoveResult {
+  readonly kind: MoveKind;
   readonly migration: Migration;
   readonly outsideGapMs: number;
   readonly isRace: boolean;
@@ -22,7 +25,7 @@ export interface MoveResult {
 /** One row of the JSON result; the names are a promise to scripts. */
 export interface MoveRecord {
   readonly guest: string;
-  readonly kind: 'machine' | 'workload';
+  readonly kind: MoveKind;
   readonly mode: string;
   readonly rounds: number;
   readonly bytes: number;
@@ -34,11 +37,11 @@ export interface MoveRecord {
   readonly verified: boolean;
 }
 
-export function recordOf({ migration: m, outsideGapMs }: MoveResult): MoveRecord {
+export function recordOf({ kind, migration: m, outsideGapMs }: MoveResult): MoveRecord {
   const r = m.result;
   return {
     guest: m.guest,
-    kind: m.kind,
+    kind,
     mode: m.mode,
     rounds: r?.rounds ?? m.rounds.length,
     bytes: r?.bytes ?? 0,
@@ -102,6 +105,7 @@ export function moveTable(results: readonly MoveResult[]): string {
 export function verdictText(
   audit: AuditResult,
   client: ClientVerdict,
+  linux: LinuxVerdict | undefined,
   complaints: readonly string[],
 ): string {
   const lines = [
@@ -111,9 +115,21 @@ export function verdictText(
     `witness  heard ${countText(audit.witnessWrites)} writes; the workload has done ${countText(audit.writes)}`,
     `client   kv: ${countText(client.writes)} writes acknowledged, ${countText(client.reads)} reads, all as promised; ` +
       `${countText(client.keys)} keys read back, checksum equal, ${countText(client.blocks)} pages good`,
+    ...(linux ? linuxLines(linux) : []),
     ...complaints.map((line) => `FAILED   ${line}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What the guest says of itself, and what its kernel does. */
+function linuxLines(linux: LinuxVerdict): string[] {
+  const { bootMs, memoryMiB, counts, longestSleepMs } = linux;
+  const count = (loop: string) => countText(counts[loop] ?? 0);
+  return [
+    `linux    up in ${durationText(bootMs)} with ${memoryMiB} MiB: ${count('sum')} checksums of 64 MiB, ` +
+      `${count('loop')} lines, ${count('woke')} wake-ups, none lost or twice; no complaint in dmesg`,
+    `sleeper  by its own clock its longest second had ${durationText(longestSleepMs)}`,
+  ];
 }
 
 export const TRY_NEXT = `

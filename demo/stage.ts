@@ -1,6 +1,6 @@
 /**
  * What the demo plays on: a cluster in a directory of its own, or one that is there already; two guests,
- * the client on kv.
+ * the client on kv; afterwards Linux.
  *
  * Everything made here is taken down by `close`, in whatever state it is: it is called at the end, at
  * Ctrl-C and after a failure, and leaves no process, socket or file.
@@ -9,11 +9,20 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ApiClient, Cluster, ConsoleClient, GapMeter, usageError } from '@godwit/cli';
+import {
+  type ApiClient,
+  Cluster,
+  ConsoleClient,
+  findLinux,
+  GapMeter,
+  type LinuxImage,
+  usageError,
+} from '@godwit/cli';
 import { guestImagePath } from '@godwit/machine';
 import { KvSession } from './kv-session.ts';
 import { KvTraffic } from './kv-traffic.ts';
-import { KV, KV_BYTES, RATE_MIBPS, type Scale, WORKLOAD } from './plan.ts';
+import { LinuxAct } from './linux-act.ts';
+import { KV, KV_BYTES, LINUX, RATE_MIBPS, type Scale, WORKLOAD } from './plan.ts';
 
 /** Room for both guests of the demo on every host, and for one that was not given back yet. */
 const HOST_MEMORY_BYTES = 3 * 1024 ** 3;
@@ -29,6 +38,8 @@ export class Stage {
   #cluster: Cluster | undefined;
   #session: KvSession | undefined;
   #traffic: KvTraffic | undefined;
+  #linuxImage: LinuxImage | undefined;
+  #linux: LinuxAct | undefined;
 
   /** @param existing a cluster that somebody else started, and that goes on afterwards */
   constructor(existing?: ApiClient) {
@@ -51,6 +62,16 @@ export class Stage {
     return this.#traffic;
   }
 
+  get linux(): LinuxAct {
+    if (this.#linux === undefined) throw new Error('Linux is not on the stage');
+    return this.#linux;
+  }
+
+  /** Before anything starts: what Linux will boot from. @throws CommandError, GodwitError as `findLinux` */
+  async prepareLinux(): Promise<void> {
+    this.#linuxImage = await findLinux(process.env, join(this.stateDir, 'images'));
+  }
+
   /** @returns the names of the hosts */
   async openCluster(signal: AbortSignal): Promise<readonly string[]> {
     if (this.#existing === undefined) await this.#startCluster(signal);
@@ -68,6 +89,8 @@ export class Stage {
         stateDir: this.stateDir,
         memoryBytes: HOST_MEMORY_BYTES,
         logLevel: 'warn',
+        // What was imported for this run goes with it; an image of this machine is where it is.
+        env: this.#linuxImage && { GODWIT_IMAGE_DIR: this.#linuxImage.store.directory },
       },
       signal,
     );
@@ -105,9 +128,18 @@ export class Stage {
     this.#traffic = new KvTraffic(this.#session, this.kvGap);
   }
 
+  /** The two guests have been checked and make room: whoever boots here has the processors alone. */
+  async openLinux(host: string, signal: AbortSignal): Promise<void> {
+    await this.#session?.close();
+    await this.#removeGuests(this.api);
+    this.#made.push(LINUX);
+    this.#linux = await LinuxAct.open({ api: this.api, image: this.#linuxImage!, host, signal });
+  }
+
   async close(): Promise<void> {
     await this.#session?.close();
     await this.#traffic?.stop();
+    await this.#linux?.close();
     if (this.#existing !== undefined) await this.#removeGuests(this.#existing);
     await this.#cluster?.stop();
     rmSync(this.stateDir, { recursive: true, force: true });
@@ -115,7 +147,7 @@ export class Stage {
 
   /** Nothing here may hide what the demo itself ended with. */
   async #removeGuests(api: ApiClient): Promise<void> {
-    for (const guest of this.#made) {
+    for (const guest of this.#made.splice(0)) {
       await api.stopGuest(guest).catch(() => {});
       await api.removeGuest(guest).catch(() => {});
     }

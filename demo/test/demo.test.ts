@@ -23,12 +23,15 @@ interface Run {
 }
 
 /** Runs it with a temporary directory of its own, so that everything it makes can be found. */
-async function demo(argv: readonly string[], interruptAt?: RegExp): Promise<Run> {
+async function demo(
+  argv: readonly string[],
+  { interruptAt, env }: { interruptAt?: RegExp; env?: NodeJS.ProcessEnv } = {},
+): Promise<Run> {
   const dir = mkdtempSync(join(tmpdir(), 'godwit-demo-test-'));
   try {
     const child = spawn(process.execPath, [MAIN, ...argv], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, TMPDIR: dir },
+      env: { ...process.env, TMPDIR: dir, ...env },
     });
     let [out, err] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -96,12 +99,46 @@ describe('demo', () => {
   ];
   for (const [what, at] of stages) {
     it(`leaves nothing when interrupted ${what}`, async () => {
-      const run = await demo(['--quick'], at);
+      const run = await demo(['--quick'], { interruptAt: at });
       assert.equal(run.exit, 130, run.err);
       assert.match(run.err, /error: interrupted/);
       assert.deepEqual([run.processes, run.files], [[], []]);
     });
   }
+
+  if (process.env.GODWIT_GUEST_IMAGE) {
+    it('moves a Linux in use as well, and leaves nothing', async () => {
+      const run = await demo(['--quick', '--linux', '--json']);
+      assert.equal(run.exit, 0, run.err);
+      const { ok, linux, migrations } = JSON.parse(run.out.trimEnd().split('\n').at(-1)!) as {
+        ok: boolean;
+        linux: { bootMs: number; memoryMiB: number };
+        migrations: MoveRecord[];
+      };
+      assert.equal(ok, true);
+      assert.equal(linux.memoryMiB, 256);
+      assert.ok(linux.bootMs > 0);
+      const moves = migrations.filter(({ kind }) => kind === 'linux');
+      const modes = ['precopy', 'precopy', 'postcopy', 'postcopy', 'hybrid', 'hybrid'];
+      assert.deepEqual(
+        moves.map(({ guest, mode, verified }) => [guest, mode, verified]),
+        modes.map((mode) => ['linux', mode, true]),
+      );
+      for (const { outsideGapMs } of moves) assert.ok(outsideGapMs > 0);
+      assert.match(run.err, /linux {4}up in .* none lost or twice; no complaint in dmesg/);
+      assert.match(run.err, /sleeper {2}by its own clock/);
+      assert.deepEqual([run.processes, run.files], [[], []]);
+    });
+  }
+
+  it('says what is missing, before anything starts, when there is no Linux to move', async () => {
+    const env = { GODWIT_GUEST_IMAGE: '', GODWIT_IMAGE_DIR: '/nowhere' };
+    const run = await demo(['--linux', '--json'], { env });
+    assert.equal(run.exit, 2);
+    assert.match(run.err, /^error: no image of Linux is here\nhint: .*image pull debian-13.*\n$/);
+    assert.deepEqual(JSON.parse(run.out), { ok: false, migrations: [] });
+    assert.deepEqual(run.files, []);
+  });
 
   it('refuses an option that it does not know', async () => {
     const run = await demo(['--fast']);

@@ -25,7 +25,7 @@ export interface ClusterOptions {
   readonly logLevel?: string;
   /** Let tests stop the processes at named steps. */
   readonly testFaults?: boolean;
-  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 export interface ClusterHost {
