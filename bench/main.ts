@@ -3,6 +3,7 @@
  */
 import { drain } from './drain.ts';
 import { latency } from './latency.ts';
+import { linux } from './linux.ts';
 import { machine } from './machine.ts';
 import { peers } from './peers.ts';
 import { scale } from './scale.ts';
@@ -18,6 +19,7 @@ const BENCHES: {
     run: machine,
     what: 'speed of the machine and boot time of Linux, beside qemu-system-riscv64',
   },
+  linux: { run: linux, what: 'downtime of an idle Linux, beside QEMU' },
   latency: {
     run: latency,
     what: 'downtime of every mode and post-copy faults, beside a TCP ping-pong',
