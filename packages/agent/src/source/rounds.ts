@@ -87,7 +87,8 @@ export class Rounds {
     await this.#guest.stopHarts();
     this.#figures.stopped(fromHrtime(runTimes(this.#guest.memory).stoppedNs));
     await this.#harvest();
-    while (mustComplete && this.unsentPages > 0) this.#figures.add(await this.#sendUnsent());
+    // Nothing changes the machine any more: it is captured while the channels carry the last pages.
+    await Promise.all([mustComplete && this.#sendRest(), this.#capture()]);
     this.#figures.lastPagesSent();
     if (this.unsentPages > 0) this.#missing = this.#unsent.slice();
     await this.#digestFrozen();
@@ -110,6 +111,14 @@ export class Rounds {
     };
   }
 
+  async #sendRest(): Promise<void> {
+    while (this.unsentPages > 0) this.#figures.add(await this.#sendUnsent());
+  }
+
+  async #capture(): Promise<void> {
+    this.#state = this.#guest.captureState();
+  }
+
   async #harvest(): Promise<void> {
     await this.#guest.harvest(this.#harvested);
     orInto(this.#unsent, this.#harvested);
@@ -126,9 +135,8 @@ export class Rounds {
     return result;
   }
 
-  /** Machine state, and with --verify a hash of every page, while nothing writes any more. */
+  /** Of the machine state, and with --verify of every page, while nothing writes any more. */
   async #digestFrozen(): Promise<void> {
-    this.#state = this.#guest.captureState();
     if (this.#grant.verify) {
       const startedNs = nowNs();
       this.#hashes = new SharedArrayBuffer(this.#guest.memory.pages * 8);

@@ -18,21 +18,32 @@ export interface CheckedHandover {
   readonly digest: string;
 }
 
+export interface HandoverCheck {
+  readonly handover: Message<'handover'>;
+  readonly guest: Guest;
+  readonly channels: TargetChannels;
+  /** Settled when no page can land under the rounds' key any more. */
+  readonly revoked: Promise<void>;
+  readonly verify: boolean;
+}
+
 /**
- * The round's key must be revoked before: no late byte may change what the digest speaks of.
+ * What can be looked at before the key of the rounds is revoked is: counts of pages only grow, and no page
+ * is machine state. Hashes wait for it: no late byte may change what the digest speaks of.
  *
  * @throws GodwitError `migration.refused` (a round is short), `wire.truncated` (bitmap), `state.version`,
  *   `state.corrupt`, `migration.digest`
  */
-export async function checkHandover(
-  handover: Message<'handover'>,
-  guest: Guest,
-  channels: TargetChannels,
-  verify: boolean,
-): Promise<CheckedHandover> {
-  checkManifest(handover.manifest, channels.landed().perRound);
-  const missing = missingOf(handover.missing, guest.memory.pages);
-  guest.adoptState(handover.state);
+export async function checkHandover(check: HandoverCheck): Promise<CheckedHandover> {
+  const { handover, guest, channels, revoked, verify } = check;
+  let missing: Uint32Array | undefined;
+  try {
+    checkManifest(handover.manifest, channels.landed().perRound);
+    missing = missingOf(handover.missing, guest.memory.pages);
+    guest.adoptState(handover.state);
+  } finally {
+    await revoked;
+  }
   let hashes: SharedArrayBuffer | undefined;
   if (verify) {
     hashes = new SharedArrayBuffer(guest.memory.pages * 8);

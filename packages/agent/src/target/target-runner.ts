@@ -326,10 +326,11 @@ export class TargetRunner extends MigrationBase<
 
   async #check(): Promise<void> {
     const channels = this.#channels as TargetChannels;
-    await channels.revoke(this.#keys.write);
+    const revoked = channels.revoke(this.#keys.write);
     const handover = this.#handover as Message<'handover'>;
     const { verify } = this.grant;
-    const checked = await checkHandover(handover, this.#guest as Guest, channels, verify);
+    const guest = this.#guest as Guest;
+    const checked = await checkHandover({ handover, guest, channels, revoked, verify });
     this.#missing = checked.missing;
     this.#digest = checked.digest;
     this.core.dispatch(checked.missing === undefined ? 'manifestComplete' : 'manifestMissing');
