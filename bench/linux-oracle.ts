@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { CommandError, findLinux, printError, processIo } from '@godwit/cli';
+import { APPEND_DEFAULT } from '@godwit/images';
 import {
   digest,
   GuestMemory,
@@ -154,7 +155,7 @@ async function bootOf(directory: string): Promise<Boot> {
   const named = process.env.GODWIT_GUEST_IMAGE;
   if (named) {
     const files = { kernel: join(named, 'Image'), initrd: join(named, 'initrd-tiny.cpio.gz') };
-    return { ...files, append: 'console=ttyS0 cryptomgr.notests' };
+    return { ...files, append: APPEND_DEFAULT };
   }
   const { store, manifest } = await findLinux(process.env, join(directory, 'images'));
   const { kernel, initrd, append } = manifest;

@@ -30,8 +30,11 @@ const RECIPES: { readonly [name: string]: { readonly suite: string } } = {
 };
 export const PULLABLE = Object.keys(RECIPES);
 
-/** The kernel's self-tests of its cryptography are half of a boot; the rest is as the kernel likes it. */
-export const APPEND_DEFAULT = 'console=ttyS0 cryptomgr.notests';
+/**
+ * A kernel that cannot start, in too little RAM for example, says so early or never. Its self-tests of its
+ * cryptography are half of a boot; the rest is as the kernel likes it.
+ */
+export const APPEND_DEFAULT = 'console=ttyS0 earlycon cryptomgr.notests';
 
 const ARCHITECTURE = 'riscv64';
 const COMPONENT = 'main';

@@ -53,3 +53,13 @@ linuxTest('a shell answers on the console, and a reboot is the guest’s own wis
   assert.match(text, /sum 42/);
   assert.deepEqual(guestEnd(guest), { end: 'reboot', code: 0 });
 });
+
+linuxTest('a kernel that cannot start says why on its console', async () => {
+  const panic = /Kernel panic - not syncing: [^\n]*\n/;
+  const homeless = makeLinux({ initrd: undefined, memoryMiB: 128 });
+  assert.match(runToEnd(homeless, [], panic), /Unable to mount root fs/);
+  // The least that holds kernel and initrd: it panics long before there is a console driver.
+  const tight = makeLinux({ ...TINY, memoryMiB: 48 });
+  assert.match(runToEnd(tight, [], panic), /Failed to allocate/);
+  assert.throws(() => makeLinux({ ...TINY, memoryMiB: 32 }), { code: 'kernel.no_room' });
+});

@@ -62,7 +62,8 @@ const HINT_DEFAULT = 'godwit machine run --help';
 const SEED_BYTES = 32;
 /** Ctrl-], as in telnet and virsh. */
 const LEAVE_BYTE = 0x1d;
-const APPEND_DEFAULT = 'console=ttyS0';
+/** A kernel that cannot start says so early or never. */
+const APPEND_DEFAULT = 'console=ttyS0 earlycon';
 
 export function addMachineCommands(program: Command, context: Context): void {
   const machine = group(program, 'machine', 'the emulated computer by itself, without a cluster');

@@ -14,8 +14,8 @@ import { guestEnd, loadMachine, retiredInstructions } from '../../src/machine.ts
 
 const FOLDER = process.env.GODWIT_GUEST_IMAGE;
 const MIB = 1048576;
-/** Half of a boot are the self-tests of the kernel's cryptography. */
-const BOOTARGS = 'console=ttyS0 cryptomgr.notests';
+/** As images have it: half of a boot are the self-tests of the kernel's cryptography. */
+const BOOTARGS = 'console=ttyS0 earlycon cryptomgr.notests';
 
 /** A test that is there when the image is. */
 export function linuxTest(name: string, body: (t: TestContext) => Promise<void>): void {
@@ -23,7 +23,7 @@ export function linuxTest(name: string, body: (t: TestContext) => Promise<void>)
 }
 
 export interface LinuxGuest {
-  readonly initrd: 'initrd.cpio.gz' | 'initrd-tiny.cpio.gz';
+  readonly initrd: 'initrd.cpio.gz' | 'initrd-tiny.cpio.gz' | undefined;
   readonly memoryMiB: number;
   readonly clock?: 'host' | 'instructions';
 }
@@ -33,7 +33,7 @@ export function makeLinux({ initrd, memoryMiB, clock = 'instructions' }: LinuxGu
   const file = (name: string) => readFileSync(join(FOLDER!, name));
   loadLinux(guest, {
     kernel: file('Image'),
-    initrd: file(initrd),
+    initrd: initrd && file(initrd),
     bootargs: BOOTARGS,
     seed: new Uint8Array(32).fill(1),
     clock,
@@ -48,18 +48,22 @@ export interface Dialogue {
 }
 
 /**
- * Runs the guest on this thread until it ends; answers all it printed.
+ * Runs the guest on this thread until it ends, or has said `last`; answers all it printed.
  *
  * @throws Error when it is idle for ever or takes more instructions than any boot
  */
-export function runToEnd(guest: GuestMemory, dialogue: readonly Dialogue[] = []): string {
+export function runToEnd(
+  guest: GuestMemory,
+  dialogue: readonly Dialogue[] = [],
+  last?: RegExp,
+): string {
   const machine = loadMachine(guest.memory);
   const ring = new ConsoleRing(guest);
   ring.listen(true);
   guest.setControl(map.CONTROL_RUN, map.RUN_GO);
   let text = '';
   let said = 0;
-  while (guestEnd(guest) === undefined) {
+  while (guestEnd(guest) === undefined && last?.test(text) !== true) {
     const reason = machine.run(0, INSTRUCTIONS_TURN, false);
     const { bytes } = ring.readOutput(ring.acknowledged);
     text += Buffer.from(bytes).toString('latin1');
