@@ -66,7 +66,7 @@ export interface RunResult {
   readonly exit: number;
   /** Instructions retired by all harts. */
   readonly instructions: bigint;
-  /** Million instructions a second, of wall time. */
+  /** Million instructions a second, of wall time, since it started or was restored. */
   readonly mips: number;
   /** SHA-256 in hex, if it was asked for. */
   readonly digest: string | undefined;
@@ -89,7 +89,7 @@ const IDLE_SLEEP_MS = 1;
  */
 export function runMachine(options: RunOptions): RunResult {
   const turns = prepare(options);
-  const began = performance.now();
+  const began = now(turns);
   const checkpoint = options.checkpoint && runToCheckpoint(turns, options.checkpoint);
   stopAtInstruction(turns.guest, readCount('stopAt', options.stopAt));
   return { ...result(turns, runToEnd(turns), began, options), checkpoint };
@@ -106,7 +106,7 @@ export async function debugMachine(options: RunOptions, debug: DebugOptions): Pr
   const server = await GdbServer.listen(turns, debug.port);
   try {
     debug.onListening?.(server.port);
-    const began = performance.now();
+    const began = now(turns);
     return result(turns, await server.runToEnd(debug.wait), began, options);
   } finally {
     server.close();
@@ -121,7 +121,7 @@ export async function debugMachine(options: RunOptions, debug: DebugOptions): Pr
 export async function runMachineLive(options: RunOptions, input: LiveInput): Promise<RunResult> {
   const turns = prepare(options);
   stopAtInstruction(turns.guest, readCount('stopAt', options.stopAt));
-  const began = performance.now();
+  const began = now(turns);
   return result(turns, await runLive(turns, input), began, options);
 }
 
@@ -175,14 +175,25 @@ function runToEnd(turns: Turns): RunEnd {
   }
 }
 
-function result(turns: Turns, end: RunEnd, began: number, options: RunOptions): RunResult {
-  const seconds = (performance.now() - began) / 1000;
+/** When a run began, and how far the machine was: a restored one has run before. */
+function now(turns: Turns) {
+  return { atMs: performance.now(), retired: turns.retired };
+}
+
+function result(
+  turns: Turns,
+  end: RunEnd,
+  began: ReturnType<typeof now>,
+  options: RunOptions,
+): RunResult {
+  const seconds = (performance.now() - began.atMs) / 1000;
   const instructions = turns.retired;
+  const own = Number(instructions - began.retired);
   return {
     end: end.end,
     exit: end.end === 'crash' ? EXIT_CRASHED : end.code,
     instructions,
-    mips: seconds > 0 ? Number(instructions) / seconds / 1e6 : 0,
+    mips: seconds > 0 ? own / seconds / 1e6 : 0,
     digest: options.digest ? digest(turns.guest) : undefined,
     profile: options.profile ? readProfile(turns.guest) : undefined,
     checkpoint: undefined,
