@@ -38,7 +38,7 @@ test('a page channel cut three times in a round loses nothing', async (t) => {
   assert.ok(sending.takeRequeued(again) > 0);
   const second = await sending.sendRound(1, again, writeKey);
   assert.equal(second.requeuedPages, 0);
-  assert.deepEqual(landing.landed().perRound, [first.pages, second.pages]);
+  assert.deepEqual(landing.landedIn(2), [first.pages, second.pages]);
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target));

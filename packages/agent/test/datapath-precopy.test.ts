@@ -22,7 +22,7 @@ test('three rounds bring the target to the same bytes', async (t) => {
   assert.ok(second.copiedBytes > 0, 'scattered pages are gathered');
   const third = await sending.sendRound(2, makeBitmap(source.pages), writeKey);
   assert.equal(third.pages, 0);
-  assert.deepEqual(landing.landed().perRound, [first.pages, second.pages]);
+  assert.deepEqual(landing.landedIn(2), [first.pages, second.pages]);
   assert.equal(sending.progress().pagesSent, first.pages + second.pages);
   await landing.barriersOf(3);
   await assert.rejects(landing.barriersOf(4), { code: 'migration.refused' });

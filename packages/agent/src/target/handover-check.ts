@@ -38,7 +38,8 @@ export async function checkHandover(check: HandoverCheck): Promise<CheckedHandov
   const { handover, guest, channels, revoked, verify } = check;
   let missing: Uint32Array | undefined;
   try {
-    checkManifest(handover.manifest, channels.landed().perRound);
+    const { manifest } = handover;
+    checkManifest(manifest, channels.landedIn(manifest.length));
     missing = missingOf(handover.missing, guest.memory.pages);
     guest.adoptState(handover.state);
   } finally {

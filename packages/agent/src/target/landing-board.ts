@@ -76,10 +76,10 @@ export class LandingBoard {
     Atomics.add(this.#rounds, Math.min(round, ROUNDS - 1), pages);
   }
 
-  /** Pages landed in each round, up to the last that had any. */
-  rounds(): number[] {
-    const counts = Array.from(this.#rounds, (_, i) => Atomics.load(this.#rounds, i));
-    return counts.slice(0, counts.findLastIndex((count) => count > 0) + 1);
+  /** Pages landed in each of so many rounds. Read in the blackout, so no more than that is looked at. */
+  rounds(count: number): number[] {
+    const length = Math.min(count, ROUNDS);
+    return Array.from({ length }, (_, round) => Atomics.load(this.#rounds, round));
   }
 
   get remaining(): number {

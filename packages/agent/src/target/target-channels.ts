@@ -45,8 +45,6 @@ export interface Landed {
   readonly zeroPages: number;
   /** Page bytes copied in user space at the target. */
   readonly copiedBytes: number;
-  /** Pages landed in each round. */
-  readonly perRound: readonly number[];
 }
 
 export class TargetChannels {
@@ -86,7 +84,12 @@ export class TargetChannels {
   /** What has landed, for the manifest check. */
   landed(): Landed {
     const { pages, zeroPages, copiedBytes } = this.#counters.total();
-    return { pages, zeroPages, copiedBytes, perRound: this.#board.rounds() };
+    return { pages, zeroPages, copiedBytes };
+  }
+
+  /** Pages landed in each of the first so many rounds. */
+  landedIn(rounds: number): readonly number[] {
+    return this.#board.rounds(rounds);
   }
 
   /**
