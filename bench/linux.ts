@@ -6,7 +6,8 @@
  * An alternation is one move of ours in pre-copy and one in post-copy, then one of QEMU's in each of its two
  * modes, with the same kernel. Downtime is from the last instruction at the source to the first at the
  * target; for QEMU from the STOP to the RESUME event. Moves of the warm-up are not counted: V8 compiles
- * what runs often while it runs. The peer's scripts take no guest below 512 MiB; memory that an idle guest
+ * what runs often while it runs. Nor is one before each alternation: the peer warms memory that lay idle
+ * before each of its moves, and ours lay idle meanwhile. The peer's scripts take no guest below 512 MiB; memory that an idle guest
  * never touched costs neither side downtime. Whole runs (15 alternations or more) write
  * docs/results/linux.md.
  */
@@ -84,6 +85,7 @@ async function measured(run: LinuxRun, warmUp: number): Promise<Samples> {
     for (let turn = 0; turn < warmUp; turn++)
       for (const mode of OUR_MODES) await move(cluster, mode);
     for (let pair = 0; pair < run.pairs; pair++) {
+      await move(cluster, 'precopy');
       for (const mode of OUR_MODES) add(samples, mode, await move(cluster, mode));
       await qemuMoves(samples, run.qemuMemory);
     }
