@@ -89,12 +89,19 @@ export function migrationText(m: Migration): string {
     `${m.id}  ${m.guest}  ${m.source} -> ${m.target}  ${m.mode}  ${m.state}  ` +
       `${timeText(m.startedAtMs)} (${durationText(m.result?.totalMs ?? tookMs)})`,
     ...waitLines(m),
-    ...(m.error ? [`failed           ${m.error.message} (${m.error.code})`] : []),
+    ...errorLines(m),
     ...decisionLines(m),
     ...resultLines(m),
     ...timelineLines(m),
   ];
   return `${blocks.join('\n')}\n`;
+}
+
+/** Why it did not come to its end, and what a person can do about it. */
+function errorLines({ error }: Migration): string[] {
+  if (error === undefined) return [];
+  const hint = error.hint === undefined ? [] : [`                 hint: ${error.hint}`];
+  return [`failed           ${error.message} (${error.code})`, ...hint];
 }
 
 /** What it waits for, or how long it waited when that was worth the name. */
