@@ -88,6 +88,7 @@ export class ApiClient {
   startDrain = (host: string, kind: Drain['kind'], body: DrainRequest) =>
     this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/${kind}`, { body });
   drain = (host: string) => this.#ask<Drain>('GET', `/v1/hosts/${part(host)}/drain`);
+  drains = () => this.#ask<Drain[]>('GET', '/v1/drains');
   cancelDrain = (host: string) => this.#ask<Drain>('POST', `/v1/hosts/${part(host)}/drain/cancel`);
   images = () => this.#ask<Image[]>('GET', '/v1/images');
   guests = () => this.#ask<Guest[]>('GET', '/v1/guests');

@@ -7,6 +7,7 @@
  * restarts may need. Silence longer than the stream ever keeps is a break too.
  */
 import {
+  type Drain,
   EVENTS_ALIVE_MS,
   type EventData,
   type EventKind,
@@ -22,6 +23,8 @@ export interface World {
   readonly hosts: Map<string, Host>;
   readonly guests: Map<string, Guest>;
   readonly migrations: Map<string, Migration>;
+  /** By host. */
+  readonly drains: Map<string, Drain>;
 }
 
 interface ServerEvent {
@@ -39,7 +42,12 @@ export async function* watchWorld(
   kinds: readonly EventKind[],
   signal: AbortSignal,
 ): AsyncGenerator<World> {
-  const world: World = { hosts: new Map(), guests: new Map(), migrations: new Map() };
+  const world: World = {
+    hosts: new Map(),
+    guests: new Map(),
+    migrations: new Map(),
+    drains: new Map(),
+  };
   let since: string | undefined;
   let patienceEndsMs = performance.now();
   while (!signal.aborted) {
@@ -59,14 +67,16 @@ export async function* watchWorld(
 }
 
 function apply(world: World, { event, data }: ServerEvent): void {
-  const { hosts, guests, migrations, gone } = JSON.parse(data) as EventData;
+  const { hosts, guests, migrations, drains, gone } = JSON.parse(data) as EventData;
   if (event === 'snapshot') for (const map of Object.values(world)) map.clear();
   for (const host of hosts) world.hosts.set(host.name, host);
   for (const guest of guests) world.guests.set(guest.name, guest);
   for (const migration of migrations) world.migrations.set(migration.id, migration);
+  for (const drain of drains) world.drains.set(drain.host, drain);
   for (const name of gone.hosts) world.hosts.delete(name);
   for (const name of gone.guests) world.guests.delete(name);
   for (const id of gone.migrations) world.migrations.delete(id);
+  for (const host of gone.drains) world.drains.delete(host);
 }
 
 /** One connection's worth; ends quietly when the connection does. */

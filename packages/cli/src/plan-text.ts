@@ -74,6 +74,28 @@ export function drainProgressText(drain: Drain): string {
   return parts.join('  ');
 }
 
+/** `host drains` */
+export function drainTable(drains: readonly Drain[]): string {
+  return table(
+    ['HOST', 'WHAT', 'STATE', 'DONE', 'MOVED', 'LEFT', 'BLOCKED', 'TIME LEFT', 'ID'],
+    drains.map((drain) => {
+      const of = (...states: Drain['guests'][number]['state'][]) =>
+        countText(drain.guests.filter(({ state }) => states.includes(state)).length);
+      return [
+        drain.host,
+        drain.by === 'agent' ? `${drain.kind}, leaving` : drain.kind,
+        drain.state,
+        `${Math.floor(drain.percent)} %`,
+        of('moved'),
+        of('moving', 'queued'),
+        of('blocked', 'lost'),
+        drain.etaMs === undefined ? '-' : durationText(drain.etaMs),
+        drain.id,
+      ];
+    }),
+  );
+}
+
 /** What a drain came to: one line for each guest that is not where it should be, then the sum. */
 export function drainOutcomeText(drain: Drain): string {
   const left = drain.guests.filter(({ state }) => state === 'blocked' || state === 'lost');

@@ -51,7 +51,10 @@ describe('lists', () => {
     fake.events([
       { event: 'snapshot', data: { guests: [aGuest('web1', { host: 'a' })] } },
       { event: 'change', data: { guests: [aGuest('web1', { host: 'b' })] } },
-      { event: 'change', data: { gone: { hosts: [], guests: ['web1'], migrations: [] } } },
+      {
+        event: 'change',
+        data: { gone: { hosts: [], guests: ['web1'], migrations: [], drains: [] } },
+      },
     ]);
     const said = await call(['guest', 'ls', '--watch', '--json', '--coordinator', fake.url], {
       onOut: (soFar, signal) => {

@@ -74,7 +74,7 @@ export class FakeCoordinator {
   /** What the event stream says, one after the other; then it stays open. */
   events(events: { event: 'snapshot' | 'change'; data: Partial<EventData> }[]): this {
     this.#events = events.map(({ event, data }, i) => {
-      const none = { hosts: [], guests: [], migrations: [] };
+      const none = { hosts: [], guests: [], migrations: [], drains: [] };
       const whole: EventData = { revision: i + 1, atMs: 0, ...none, gone: none, ...data };
       return `event: ${event}\nid: 1.${i + 1}\ndata: ${JSON.stringify(whole)}\n\n`;
     });

@@ -136,6 +136,39 @@ describe('host drain', () => {
     assert.match(never.err, /host b was not drained\nhint: godwit host drain/);
   });
 
+  it('all of them in one list, and again at every change', async () => {
+    const {
+      etaMs: _etaMs,
+      etaRangeMs: _etaRangeMs,
+      ...over
+    } = aDrain({
+      ...ENDED,
+      percent: 100,
+      state: 'completed',
+      guests: [],
+    });
+    fake.on('GET /v1/drains', () => [aDrain(), { ...over, host: 'a', kind: 'restore' }]);
+    const listed = await godwit('host', 'drains');
+    assert.match(listed.out, /^a +restore +completed +100 % +0 +0 +0 +- +d-7q3f$/m);
+    assert.match(listed.out, /^b +drain +moving +0 % +0 +1 +1 +4 s +d-7q3f$/m);
+    fake.events([
+      { event: 'snapshot', data: { drains: [aDrain()] } },
+      { event: 'change', data: { drains: [over] } },
+    ]);
+    const said = await call(['host', 'drains', '--watch', '--json', '--coordinator', fake.url], {
+      onOut: (soFar, signal) => {
+        if (soFar.split('\n').length > 2) signal();
+      },
+    });
+    assert.equal(said.exit, EXIT.interrupted);
+    const states = said.out.trim().split('\n');
+    assert.deepEqual(
+      states.map((line) => JSON.parse(line)[0].state),
+      ['moving', 'completed'],
+    );
+    assert.equal(fake.asked.at(-1)?.path, '/v1/events?kinds=drain');
+  });
+
   it('Ctrl-C stops watching, not the drain', async () => {
     drains(aDrain());
     const said = await call(['host', 'drain', 'b', '--coordinator', fake.url], {

@@ -132,10 +132,33 @@ describe('a real cluster', () => {
     await ask('planDrain', { host: 'b' }, {});
     await ask('drainHost', { host: 'b' }, {});
     assert.equal(await drained(), 'completed');
+    await ask('drains');
     await ask('cancelDrain', { host: 'b' }, undefined, 409);
     await ask('planRestore', { host: 'b' }, {});
     await ask('restoreHost', { host: 'b' }, {});
     assert.equal(await drained(), 'completed');
+  });
+
+  it('tells a whole drain and its restore over the event stream', async () => {
+    const stop = new AbortController();
+    const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
+    const told: string[] = [];
+    let id: string | undefined;
+    for await (const { drains } of watchWorld(cluster.api, ['drain'], signal)) {
+      id ??= (await cluster.api.startDrain('b', 'drain', {})).id;
+      const now = drains.get('b');
+      if (now?.id !== id) continue;
+      const rows = now.guests.map((row) => `${row.guest} ${row.state}`);
+      const line = `${now.kind} ${now.state}: ${rows.join()}`;
+      if (line !== told.at(-1)) told.push(line);
+      if (now.state !== 'completed') continue;
+      if (now.kind === 'restore') stop.abort();
+      else id = (await cluster.api.startDrain('b', 'restore', {})).id;
+    }
+    for (const kind of ['drain', 'restore']) {
+      assert.ok(told.includes(`${kind} moving: ${guest} moving`), told.join('\n'));
+      assert.ok(told.includes(`${kind} completed: ${guest} moved`), told.join('\n'));
+    }
   });
 
   it('has answered on every route of the table with an object, but the one that ends it', () => {
@@ -180,9 +203,9 @@ describe('figures', () => {
     const [[, coordinator], [, source], [, target]] = await pages();
     assert.equal(
       figure(coordinator, 'godwit_migrations_total{outcome="completed",mode="hybrid"}'),
-      3,
+      5,
     );
-    assert.equal(figure(coordinator, 'godwit_migration_downtime_seconds_count'), 4);
+    assert.equal(figure(coordinator, 'godwit_migration_downtime_seconds_count'), 6);
     assert.equal(figure(coordinator, 'godwit_guests{state="running"}'), 1);
     assert.equal(figure(coordinator, 'godwit_hosts{state="connected"}'), 2);
     assert.equal(figure(coordinator, 'godwit_host_up{host="a"}'), 1);
@@ -190,8 +213,8 @@ describe('figures', () => {
     assert.ok(bytes >= 64 * MIB, `${bytes}`);
     const sent = [source, target].map((page) => figure(page, 'godwit_agent_sent_bytes_total'));
     assert.equal(sent[0]! + sent[1]!, bytes);
-    assert.equal(figure(source, 'godwit_agent_migrations_total{end="freed"}'), 2);
-    assert.equal(figure(source, 'godwit_agent_migrations_total{end="allPresent"}'), 2);
+    assert.equal(figure(source, 'godwit_agent_migrations_total{end="freed"}'), 3);
+    assert.equal(figure(source, 'godwit_agent_migrations_total{end="allPresent"}'), 3);
     assert.equal(figure(target, 'godwit_agent_guests{state="running"}'), 0);
   });
 

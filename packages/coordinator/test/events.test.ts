@@ -1,6 +1,7 @@
 /** The event stream: whole at first, then changes, and nothing missed over a break. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { Drain } from '@godwit/protocol';
 import { type EventData, eventData } from '@godwit/protocol/http-api';
 import { CoordinatorProcess, DEADLINE_MS } from './coordinator-process.ts';
 import { FakeAgent } from './fake-agent.ts';
@@ -130,6 +131,30 @@ describe('the event stream', () => {
     await reader.close();
   });
 
+  it('tells a drain: that it began, what keeps each guest, how it ended', async () => {
+    const reader = new Reader(`${coordinator.url}/v1/events?kinds=drain`);
+    assert.deepEqual((await reader.next()).data.drains, []);
+    const { body } = await coordinator.ask<Drain>('POST', '/v1/hosts/a/drain', {});
+    const standing = (guest: string) => (data: EventData) =>
+      data.drains[0]?.guests.find((row) => row.guest === guest);
+    const { event, data } = await reader.until((each) => standing('g2')(each)?.why !== undefined);
+    assert.deepEqual(
+      [event, data.drains[0]?.id, data.drains[0]?.state],
+      ['change', body.id, 'moving'],
+    );
+    assert.equal(standing('g2')(data)?.state, 'blocked', 'there is no other host');
+    assert.deepEqual([data.hosts, data.guests], [[], []], 'of the kinds asked for');
+    await coordinator.ask('POST', '/v1/guests/g2/stop');
+    await reader.until((each) => standing('g2')(each)?.state === 'stays');
+    await coordinator.ask('POST', '/v1/hosts/a/drain/cancel');
+    await reader.until(({ drains }) => drains[0]?.state === 'cancelled');
+    await reader.close();
+    const late = new Reader(`${coordinator.url}/v1/events`);
+    const [known] = (await late.next()).data.drains;
+    assert.deepEqual([known?.host, known?.state], ['a', 'cancelled']);
+    await late.close();
+  });
+
   it('starts anew behind an id of another term', async () => {
     const reader = new Reader(`${coordinator.url}/v1/events`);
     const { id } = await reader.next();
@@ -140,6 +165,7 @@ describe('the event stream', () => {
     const { event, data } = await again.next();
     assert.equal(event, 'snapshot');
     assert.ok(has('g2')(data) && has('g3')(data) && !has('g1')(data));
+    assert.equal(data.drains[0]?.state, 'cancelled');
     await again.close();
   });
 

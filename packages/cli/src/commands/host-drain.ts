@@ -1,5 +1,5 @@
 /**
- * `godwit host cordon | uncordon | drain | restore`: maintenance of a host.
+ * `godwit host cordon | uncordon | drain | drains | restore`: maintenance of a host.
  *
  * A drain is the coordinator's job; this process shows the plan, follows it and may go away at any
  * moment without harm. The same command again goes on watching, or tries once more what was left.
@@ -12,7 +12,8 @@ import { EXIT, usageError } from '../errors.ts';
 import type { Io } from '../io.ts';
 import { type MoveOptions, moveRequest, withMoveOptions } from '../move-options.ts';
 import { jsonDocument, jsonLine } from '../output.ts';
-import { drainOutcomeText, drainPlanText, drainProgressText } from '../plan-text.ts';
+import { drainOutcomeText, drainPlanText, drainProgressText, drainTable } from '../plan-text.ts';
+import { type Listed, watching, withWatch } from '../watching.ts';
 
 interface DrainOptions extends MoveOptions {
   dryRun?: boolean;
@@ -48,6 +49,21 @@ export function addMaintenance(host: Command, context: Context): void {
     .option('-d, --detach', 'do not wait')
     .option('--cancel', 'no more moves begin; those under way end, the host stays cordoned');
   does<DrainOptions>(context, withApi(drain), (call) => run('drain', call));
+
+  const drains = leaf(host, 'drains', 'List the newest drain or restore of every host', [
+    'godwit host drains',
+    'godwit host drains --watch',
+  ]);
+  does<{ watch?: boolean }>(context, withWatch(withApi(drains)), (call) => {
+    const oldestFirst = (list: Iterable<Drain>) =>
+      [...list].sort((x, y) => x.startedAtMs - y.startedAtMs || (x.host < y.host ? -1 : 1));
+    const listed: Listed<Drain> = {
+      kind: 'drain',
+      ask: async () => oldestFirst(await call.api.drains()),
+      from: (world) => oldestFirst(world.drains.values()),
+    };
+    return watching(call, listed, drainTable);
+  });
 
   const restore = leaf(
     host,

@@ -1,5 +1,6 @@
 /**
- * What changed since when: hosts, guests and migrations, each with the revision of its last change.
+ * What changed since when: hosts, guests, migrations and drains, each with the revision of its last
+ * change.
  *
  *   store commits, progress, a look a second --marks--> [event hub] --changes(since)--> event streams
  *
@@ -7,14 +8,15 @@
  * one number. So "what did I miss" is a filter, whoever asks and for whatever reason it asks: it was
  * slow, it was away, or it is up to date and something just happened. Nothing is queued for anybody.
  *
- * Commits mark the objects they touch. What agents say by heartbeat (memory, rates, silence) is no
+ * Commits mark the objects they touch, and a move that changes marks the drain it belongs to. What agents say by heartbeat (memory, rates, silence) is no
  * commit, so while somebody watches, everything is looked at once a second. Nobody watching: no cost;
  * the first reader that comes brings the views up to date.
  */
 import { createHash } from 'node:crypto';
-import type { Guest, Host, Migration } from '@godwit/protocol';
+import type { Drain, Guest, Host, Migration } from '@godwit/protocol';
 import { EVENT_KINDS, type EventData, type EventKind } from '@godwit/protocol/http-api';
 import type { CommandParts } from '../guest-commands.ts';
+import type { Drains } from '../placement/drains.ts';
 import { ALL_KEYS } from '../store/store.ts';
 
 /** Changes of one commit and of those right after it go out together. */
@@ -24,7 +26,7 @@ const LOOK_MS = 1_000;
 /** Names of removed objects that are remembered; a reader from before them gets a snapshot. */
 const GONE_MAX = 4_096;
 
-type View = Host | Guest | Migration;
+type View = Host | Guest | Migration | Drain;
 
 interface Known {
   readonly view: View;
@@ -38,7 +40,10 @@ interface Gone {
   readonly revision: number;
 }
 
-type HubParts = Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations' | 'room'>;
+interface HubParts
+  extends Pick<CommandParts, 'agents' | 'records' | 'views' | 'migrations' | 'room'> {
+  readonly drains: Drains;
+}
 
 export class EventHub {
   readonly term: number;
@@ -47,6 +52,7 @@ export class EventHub {
     host: new Map(),
     guest: new Map(),
     migration: new Map(),
+    drain: new Map(),
   };
   readonly #gone: Gone[] = [];
   readonly #readers = new Set<() => void>();
@@ -64,7 +70,8 @@ export class EventHub {
     this.term = store.term;
     this.#endWatches = [
       store.watch(ALL_KEYS, store.revision, ({ key }) => this.#committed(key)),
-      parts.migrations.watchAll((view) => this.#mark('migration', view.id)),
+      parts.migrations.watchAll((view) => this.#moved(view)),
+      parts.drains.watchAll(({ host }) => this.#mark('drain', host)),
     ];
   }
 
@@ -122,19 +129,34 @@ export class EventHub {
       hosts: changed<Host>('host'),
       guests: changed<Guest>('guest'),
       migrations: changed<Migration>('migration'),
-      gone: { hosts: gone('host'), guests: gone('guest'), migrations: gone('migration') },
+      drains: changed<Drain>('drain'),
+      gone: {
+        hosts: gone('host'),
+        guests: gone('guest'),
+        migrations: gone('migration'),
+        drains: gone('drain'),
+      },
     };
-    const lists = [data.hosts, data.guests, data.migrations, ...Object.values(data.gone)];
+    const { hosts, guests, migrations, drains } = data;
+    const lists = [hosts, guests, migrations, drains, ...Object.values(data.gone)];
     return since === undefined || lists.some((list) => list.length > 0) ? data : undefined;
   }
 
   // ------------------------------------------------------------------------------- inside
 
-  /** `guest/NAME`, `host/NAME`, `migration/ID`, `death/HOST/INCARNATION`, `cordon/HOST` (records.ts). */
+  /** `guest/NAME`, `migration/ID`, `host|drain|cordon/HOST`, `death/HOST/INCARNATION` (records.ts). */
   #committed(key: string): void {
     const [prefix = '', name = ''] = key.split('/');
     if (prefix === 'death' || prefix === 'cordon') this.#mark('host', name);
     else if (isKind(prefix)) this.#mark(prefix, name);
+  }
+
+  /** A drain is at its source; a restore is of the host that is the target. */
+  #moved({ id, drain, source, target }: Migration): void {
+    this.#mark('migration', id);
+    if (drain === undefined) return;
+    this.#mark('drain', source);
+    this.#mark('drain', target);
   }
 
   #mark(kind: EventKind, name: string): void {
@@ -156,12 +178,13 @@ export class EventHub {
 
   #lookAtAll(): void {
     const before = this.#revision;
-    const { agents, records, views, migrations, room } = this.#parts;
+    const { agents, records, views, migrations, drains, room } = this.#parts;
     this.#takeAll('host', new Map(room.views(agents.hosts()).map((host) => [host.name, host])));
     const guests = records.guests.values().map((record) => views.guest(record));
     this.#takeAll('guest', new Map(guests.map((guest) => [guest.name, guest])));
     const moves = migrations.list({});
     this.#takeAll('migration', new Map(moves.map((move) => [move.id, move])));
+    this.#takeAll('drain', new Map(drains.list().map((drain) => [drain.host, drain])));
     this.#tell(before);
   }
 
@@ -173,9 +196,10 @@ export class EventHub {
   }
 
   #viewOf(kind: EventKind, name: string): View | undefined {
-    const { agents, records, views, migrations, room } = this.#parts;
+    const { agents, records, views, migrations, drains, room } = this.#parts;
     if (kind === 'host') return records.hosts.get(name) && room.view(agents.host(name));
     if (kind === 'migration') return migrations.record(name) && migrations.view(name);
+    if (kind === 'drain') return records.drains.get(name) && drains.view(name);
     const record = records.guests.get(name);
     return record && views.guest(record);
   }

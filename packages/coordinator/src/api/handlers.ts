@@ -118,6 +118,7 @@ type Maintenance =
   | 'planDrain'
   | 'drainHost'
   | 'drain'
+  | 'drains'
   | 'cancelDrain'
   | 'planRestore'
   | 'restoreHost'
@@ -150,6 +151,7 @@ function maintenance(parts: ApiParts): Pick<Handlers, Maintenance> {
     planDrain: async ({ params, body }) => drains.plan(params.host, 'drain', body),
     drainHost: async ({ params, body }) => drains.start(params.host, 'drain', body, 'person'),
     drain: async ({ params }) => drains.view(params.host),
+    drains: async () => drains.list(),
     cancelDrain: async ({ params }) => drains.cancel(params.host),
     planRestore: async ({ params, body }) => drains.plan(params.host, 'restore', body),
     restoreHost: async ({ params, body }) => drains.start(params.host, 'restore', body, 'person'),

@@ -15,9 +15,9 @@
  * A comment line comes every 15 s, so that a connection that is gone is noticed.
  */
 import { z } from 'zod';
-import { guest, host, migration } from './views.ts';
+import { drain, guest, host, migration } from './views.ts';
 
-export const EVENT_KINDS = ['host', 'guest', 'migration'] as const;
+export const EVENT_KINDS = ['host', 'guest', 'migration', 'drain'] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
 export const eventsQuery = z.strictObject({
@@ -28,14 +28,17 @@ export const eventsQuery = z.strictObject({
     .describe('Id of the last event seen.'),
   kinds: z
     .string()
-    .regex(/^(host|guest|migration)(,(host|guest|migration))*$/, `some of ${EVENT_KINDS.join(',')}`)
+    .regex(
+      /^(host|guest|migration|drain)(,(host|guest|migration|drain))*$/,
+      `some of ${EVENT_KINDS.join(',')}`,
+    )
     .optional()
-    .describe('Comma-separated: host, guest, migration. Absent: all.'),
+    .describe('Comma-separated: host, guest, migration, drain. Absent: all.'),
 });
 
 const gone = z
   .array(z.string())
-  .describe('Names, or ids of migrations, that do not exist any more.');
+  .describe('Names (of a drain: its host), or ids of migrations, that do not exist any more.');
 
 /** Same shape for a snapshot, where `gone` is empty and an object that is not listed is no more. */
 export const eventData = z.strictObject({
@@ -44,6 +47,7 @@ export const eventData = z.strictObject({
   hosts: z.array(host),
   guests: z.array(guest),
   migrations: z.array(migration),
-  gone: z.strictObject({ hosts: gone, guests: gone, migrations: gone }),
+  drains: z.array(drain).describe('The newest of each host that was ever drained or restored.'),
+  gone: z.strictObject({ hosts: gone, guests: gone, migrations: gone, drains: gone }),
 });
 export type EventData = z.infer<typeof eventData>;

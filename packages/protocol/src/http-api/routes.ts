@@ -123,6 +123,13 @@ export const ROUTES = {
     what: 'The newest drain of the host, or the restore that followed it.',
     answer: view.drain,
   },
+  drains: {
+    method: 'GET',
+    path: '/v1/drains',
+    tag: 'hosts',
+    what: 'The newest drain or restore of every host that ever had one.',
+    answer: view.drain.array(),
+  },
   cancelDrain: {
     method: 'POST',
     path: '/v1/hosts/:host/drain/cancel',
