@@ -139,19 +139,19 @@ export class ApiClient {
    * @throws CommandError `migration.not_found`, `coordinator.unreachable` after 30 s without one
    */
   async *watchMigration(id: string, signal: AbortSignal): AsyncGenerator<Migration> {
-    let patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+    let patienceEndsMs = performance.now() + WATCH_PATIENCE_MS;
     while (!signal.aborted) {
       try {
         const now = await this.migration(id);
         yield now;
         if (hasEnded(now)) return;
         for await (const update of this.#watchOnce(id, signal)) {
-          patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+          patienceEndsMs = performance.now() + WATCH_PATIENCE_MS;
           yield update;
           if (hasEnded(update)) return;
         }
       } catch (error) {
-        if (!isAway(error) || Date.now() > patienceEndsMs) throw error;
+        if (!isAway(error) || performance.now() > patienceEndsMs) throw error;
       }
       await pause(WATCH_AGAIN_MS, signal);
     }
@@ -162,15 +162,15 @@ export class ApiClient {
    * @throws CommandError `drain.not_found`, `coordinator.unreachable` after 30 s without one
    */
   async *watchDrain(host: string, signal: AbortSignal): AsyncGenerator<Drain> {
-    let patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+    let patienceEndsMs = performance.now() + WATCH_PATIENCE_MS;
     while (!signal.aborted) {
       try {
         const now = await this.drain(host);
-        patienceEndsMs = Date.now() + WATCH_PATIENCE_MS;
+        patienceEndsMs = performance.now() + WATCH_PATIENCE_MS;
         yield now;
         if (now.endedAtMs !== undefined) return;
       } catch (error) {
-        if (!isAway(error) || Date.now() > patienceEndsMs) throw error;
+        if (!isAway(error) || performance.now() > patienceEndsMs) throw error;
       }
       await pause(WATCH_AGAIN_MS, signal);
     }

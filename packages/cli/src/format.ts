@@ -29,8 +29,9 @@ export function linkText(bytesPerS: number): string {
   return `${digits(bytesPerS / 1e3)} kB/s`;
 }
 
-/** "0.2 ms", "9 ms", "0.41 s", "73 s". */
-export function durationText(ms: number): string {
+/** "0.2 ms", "9 ms", "0.41 s", "73 s". Between two readings of a clock that was set back: "0 ms". */
+export function durationText(duration: number): string {
+  const ms = Math.max(0, duration);
   if (ms < 100) return `${ms < 10 ? trim(ms.toFixed(1)) : ms.toFixed(0)} ms`;
   if (ms < 1_000) return `${(ms / 1000).toFixed(2)} s`;
   return `${digits(ms / 1000)} s`;

@@ -7,6 +7,7 @@
  * worse outlook holds the figure where it is and widens the range instead. One thing is news enough to
  * begin anew: the rounds were given up for post-copy, and everything left is pulled from now on.
  */
+import { wallSpanMs } from './wall-clock.ts';
 
 export interface EtaInput {
   /** `pull`: the guest runs at the target, or will without another round. */
@@ -51,7 +52,7 @@ export function advanceEta(eta: Eta, input: EtaInput): Eta {
   const outlookMs = (bytes / input.bytesPerS) * 1000;
   const before = input.course === eta.course ? eta.etaMs : undefined;
   const etaMs = Math.min(outlookMs, before ?? Number.POSITIVE_INFINITY);
-  const elapsedMs = Math.max(0, input.nowMs - eta.startedAtMs);
+  const elapsedMs = wallSpanMs(input.nowMs - eta.startedAtMs, 0, 0);
   const share = elapsedMs + etaMs > 0 ? elapsedMs / (elapsedMs + etaMs) : 0;
   return {
     startedAtMs: eta.startedAtMs,

@@ -101,7 +101,9 @@ export class GuestViews {
     const isWaiting =
       WAITING_PHASES.source.includes(view.sourcePhase) ||
       (WAITING_PHASES.target.includes(view.targetPhase) && core.phase !== 'refused');
-    return isWaiting && Date.now() - phaseHeardAtMs > DOUBT_AFTER_MS;
+    const waitedMs = Date.now() - phaseHeardAtMs;
+    // Less than nothing: the clock was set back since, and how long it really is nobody knows.
+    return isWaiting && (waitedMs < 0 || waitedMs > DOUBT_AFTER_MS);
   }
 
   /** Open, or the one by which the guest was lost. */

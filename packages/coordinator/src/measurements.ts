@@ -48,7 +48,7 @@ export class Measurements {
   #newest: Seen | undefined;
   #hashing: Seen | undefined;
 
-  /** Views in the order of their ends; a move that did not complete teaches nothing. */
+  /** Views from the oldest to the newest; a move that did not complete teaches nothing. */
   learn(view: Migration): void {
     const { result, source, target, id, memoryBytes, maxBandwidthBytesPerS } = view;
     if (result === undefined) return;
@@ -95,7 +95,9 @@ export class Measurements {
     const move = report && this.#moves.get(report.spec.name);
     const cameAtMs = Math.max(report?.createdAtMs ?? 0, move?.endedAtMs ?? 0);
     const hasWritten = dirtyBytesPerS > 0 || workingSetBytes > 0;
-    if (report !== undefined && (hasWritten || Date.now() - cameAtMs > UNSAMPLED_MS)) {
+    // Two machines' clocks: years apart says no more than that it is not a second.
+    const isSampled = hasWritten || Math.abs(Date.now() - cameAtMs) > UNSAMPLED_MS;
+    if (report !== undefined && isSampled) {
       const set = `${Math.round(workingSetBytes / 1048576)} MiB`;
       const basis = `dirty ${rate(dirtyBytesPerS)}, working set ${set}, measured at ${host}`;
       return { dirtyBytesPerS, workingSetBytes, basis };

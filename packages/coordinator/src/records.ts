@@ -79,6 +79,11 @@ export interface MigrationRecord {
   readonly stage: 'queued' | 'reserving' | 'starting' | 'granted';
   /** Its place in line (placement/line.ts). */
   readonly ticket: { readonly flow: string; readonly tag: number };
+  /**
+   * Its place in the order in which moves left the line, which no clock can change. Absent: written by
+   * an earlier release, or made anew by a recovery; older than those that have one.
+   */
+  readonly place?: number;
   /** Known to the two agents and to this record only. */
   readonly capability: string;
   /** Empty while it is queued. */

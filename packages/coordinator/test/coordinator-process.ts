@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errorBody, ROUTES, type Route, routeOf } from '@godwit/protocol/http-api';
 
+const SHIFTED_CLOCK = new URL('./shifted-clock.ts', import.meta.url).href;
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 export const DEADLINE_MS = 15_000;
 
@@ -25,6 +26,8 @@ export class CoordinatorProcess {
   #child: ChildProcess | undefined;
   #port = 0;
   term = 0;
+  /** How wrong its wall clock is at its next start. */
+  clockShiftMs = 0;
 
   constructor(...args: string[]) {
     this.#args = args;
@@ -38,11 +41,15 @@ export class CoordinatorProcess {
     const child = spawn(
       process.execPath,
       [
+        ...(this.clockShiftMs === 0 ? [] : ['--import', SHIFTED_CLOCK]),
         MAIN,
         ...['--state-dir', this.stateDir, '--listen', `127.0.0.1:${this.#port}`],
         ...['--log-file', join(this.stateDir, 'log'), '--log-level', 'debug', ...this.#args],
       ],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: { ...process.env, TEST_CLOCK_SHIFT_MS: String(this.clockShiftMs) },
+      },
     );
     this.#child = child;
     const lines = createInterface({ input: child.stdout! });

@@ -55,12 +55,11 @@ export function addMaintenance(host: Command, context: Context): void {
     'godwit host drains --watch',
   ]);
   does<{ watch?: boolean }>(context, withWatch(withApi(drains)), (call) => {
-    const oldestFirst = (list: Iterable<Drain>) =>
-      [...list].sort((x, y) => x.startedAtMs - y.startedAtMs || (x.host < y.host ? -1 : 1));
+    const byHost = (list: Iterable<Drain>) => [...list].sort((x, y) => (x.host < y.host ? -1 : 1));
     const listed: Listed<Drain> = {
       kind: 'drain',
-      ask: async () => oldestFirst(await call.api.drains()),
-      from: (world) => oldestFirst(world.drains.values()),
+      ask: async () => byHost(await call.api.drains()),
+      from: (world) => byHost(world.drains.values()),
     };
     return watching(call, listed, drainTable);
   });

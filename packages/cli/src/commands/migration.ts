@@ -32,10 +32,8 @@ export function addMigrationCommands(program: Command, context: Context): void {
       const listed: Listed<Migration> = {
         kind: 'migration',
         ask: () => call.api.migrations(filter),
-        from: (world) =>
-          [...world.migrations.values()]
-            .filter(isWanted)
-            .sort((x, y) => x.startedAtMs - y.startedAtMs),
+        // In the order of the stream: clocks may have been set since the first of them.
+        from: (world) => [...world.migrations.values()].filter(isWanted),
       };
       return watching(call, listed, migrationTable);
     },

@@ -16,6 +16,7 @@ import {
   type MigrationState,
 } from '@godwit/protocol';
 import type { GuestRecord, MigrationRecord } from '../records.ts';
+import { wallSpanMs } from '../wall-clock.ts';
 
 /** What came with the event, for the record. */
 export interface Happened {
@@ -159,8 +160,9 @@ type Result = NonNullable<Migration['result']>;
 function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result {
   const freed = figures as Message<'freed'>;
   const { prediction } = record.view;
-  // From the start to the source freed, on one clock: the coordinator's.
-  const totalMs = atMs - record.view.startedAtMs;
+  // From the start to the source freed, on one clock: the coordinator's. The source's own is monotonic.
+  const shownMs = atMs - record.view.startedAtMs;
+  const totalMs = wallSpanMs(shownMs, freed.totalMs, record.reservedMs + freed.totalMs);
   const { downtimeMs } = freed;
   return {
     ...(prediction && {

@@ -66,6 +66,7 @@ export class Migrations {
   readonly #watchersOfAll = new Set<Watcher>();
   readonly #measured = new Measurements();
   readonly #line: WaitingLine;
+  #lastPlace: number;
 
   constructor(parts: MigrationsParts) {
     const { records, agents, guests, log, faults } = parts;
@@ -86,7 +87,8 @@ export class Migrations {
       stopGuest: parts.stopGuest,
     };
     const all = records.migrations.values();
-    for (const record of all.toSorted((a, b) => endOf(a) - endOf(b))) {
+    this.#lastPlace = all.reduce((last, { place = 0 }) => Math.max(last, place), 0);
+    for (const record of all.toSorted(oldestFirst)) {
       if (record.stage === 'queued' && record.view.endedAtMs === undefined) continue;
       this.#runners.set(record.view.id, new MigrationRunner(record, this.#runnerParts));
       this.#measured.learn(record.view);
@@ -101,6 +103,7 @@ export class Migrations {
     return new WaitingLine(all.filter(isWaiting), {
       ...{ records, agents, cordons, room, log, limits },
       open: () => this.openMoves(),
+      nextPlace: () => ++this.#lastPlace,
       refreshed: (record, guest) => this.#refreshed(record, guest),
       opened: (record) => {
         const runner = new MigrationRunner(record, this.#runnerParts);
@@ -161,7 +164,8 @@ export class Migrations {
     return [...this.#runners.values()]
       .map((runner) => runner.record)
       .filter((record) => record.view.guest === guest)
-      .sort((a, b) => b.view.startedAtMs - a.view.startedAtMs)[0];
+      .sort(oldestFirst)
+      .at(-1);
   }
 
   /** Oldest first, those in line last and in its order. */
@@ -172,8 +176,8 @@ export class Migrations {
   }): Migration[] {
     const begun = [...this.#runners.values()]
       .filter((runner) => filter.isOpen !== true || !runner.isSettled)
-      .map((runner) => runner.view)
-      .sort((a, b) => a.startedAtMs - b.startedAtMs);
+      .sort((a, b) => oldestFirst(a.record, b.record))
+      .map((runner) => runner.view);
     const waiting = this.#line
       .records()
       .map((record) => this.#line.view(record))
@@ -452,8 +456,9 @@ export class Migrations {
   async #forgetOld(): Promise<void> {
     const settled = [...this.#runners.values()].filter((runner) => runner.isSettled);
     const old = settled
-      .sort((a, b) => b.view.startedAtMs - a.view.startedAtMs)
-      .slice(HISTORY_MAX)
+      .map((runner) => runner.record)
+      .sort(oldestFirst)
+      .slice(0, -HISTORY_MAX)
       // A lost guest may yet be taken back from the source's image, which needs the record; a drain
       // that goes on counts its moves.
       .filter(({ view }) => view.state !== 'lost' && !this.#isOfOpenDrain(view));
@@ -474,7 +479,7 @@ function moveOf({ view }: MigrationRecord): Move {
   return { id, guest, source, target, memoryBytes };
 }
 
-/** Those that go on last. */
-function endOf({ view }: MigrationRecord): number {
-  return view.endedAtMs ?? Number.POSITIVE_INFINITY;
+/** By no clock: one that was set must not make a new move the oldest. */
+function oldestFirst(a: MigrationRecord, b: MigrationRecord): number {
+  return (a.place ?? 0) - (b.place ?? 0) || a.view.startedAtMs - b.view.startedAtMs;
 }

@@ -32,6 +32,8 @@ export interface WaitingParts {
   limits(): MoveLimits;
   /** Moves under way. */
   open(): readonly Move[];
+  /** The next place in the order of moves. */
+  nextPlace(): number;
   /** The record as it is to begin: a new prediction, both incarnations. */
   refreshed(record: MigrationRecord, guest: GuestRecord): MigrationRecord;
   /** Its records say that it has begun. */
@@ -164,6 +166,7 @@ export class WaitingLine {
         ...record,
         core: COORDINATOR.step(COORDINATOR.initial, 'kept').state,
         isCancelled: state === 'cancelled',
+        place: this.#parts.nextPlace(),
         view: { ...record.view, state, endedAtMs: Date.now(), error },
       };
       const { guest: name } = record.view;
@@ -248,6 +251,7 @@ export class WaitingLine {
     const begun: MigrationRecord = {
       ...fresh,
       stage: 'reserving',
+      place: this.#parts.nextPlace(),
       sourceIncarnation: guest.incarnation,
       targetIncarnation: live.incarnation,
       view: { ...fresh.view, state: 'granting', startedAtMs: Date.now() },

@@ -9,6 +9,7 @@
  * before it: that is what it is for.
  */
 import type { Migration, MoveLimits, MovePlan } from '@godwit/protocol';
+import { wallSpanMs } from '../wall-clock.ts';
 
 export interface Estimate {
   readonly ms: number;
@@ -41,7 +42,9 @@ export function timeLeft(
   const bytes = sum(done.map(({ memoryBytes }) => memoryBytes));
   if (done.length === 0 || bytes === 0 || leftBytes === 0) return undefined;
   // Of all moves together, with what they cost each other; the spread is that of single ones.
-  const ms = (leftBytes * Math.max(1, nowMs - first)) / bytes;
+  const times = done.map(({ result }) => result?.totalMs ?? 0);
+  const tookMs = wallSpanMs(nowMs - first, Math.max(...times), sum(times));
+  const ms = (leftBytes * Math.max(1, tookMs)) / bytes;
   const each = done.map((view) => (view.result?.totalMs ?? 0) / view.memoryBytes);
   const mean = sum(each) / each.length;
   const spread = (value: number) => (mean > 0 ? (ms * value) / mean : ms);
