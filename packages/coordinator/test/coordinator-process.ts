@@ -2,7 +2,7 @@
  * A coordinator as a process of its own, for tests: started, killed, started again on its port.
  * Every answer that a test gets through it is held against the schema of its route.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,19 +38,10 @@ export class CoordinatorProcess {
   }
 
   async start(): Promise<void> {
-    const child = spawn(
-      process.execPath,
-      [
-        ...(this.clockShiftMs === 0 ? [] : ['--import', SHIFTED_CLOCK]),
-        MAIN,
-        ...['--state-dir', this.stateDir, '--listen', `127.0.0.1:${this.#port}`],
-        ...['--log-file', join(this.stateDir, 'log'), '--log-level', 'debug', ...this.#args],
-      ],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        env: { ...process.env, TEST_CLOCK_SHIFT_MS: String(this.clockShiftMs) },
-      },
-    );
+    const child = spawn(process.execPath, this.#command(), {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, TEST_CLOCK_SHIFT_MS: String(this.clockShiftMs) },
+    });
     this.#child = child;
     const lines = createInterface({ input: child.stdout! });
     const [line] = await Promise.race([
@@ -64,10 +55,29 @@ export class CoordinatorProcess {
     this.term = ready.term;
   }
 
+  /** For a start that is to fail: how the process ended. */
+  tryStart(): { status: number | null; stderr: string } {
+    return spawnSync(process.execPath, this.#command(), {
+      encoding: 'utf8',
+      timeout: DEADLINE_MS,
+    });
+  }
+
+  #command(): string[] {
+    return [
+      ...(this.clockShiftMs === 0 ? [] : ['--import', SHIFTED_CLOCK]),
+      MAIN,
+      ...['--state-dir', this.stateDir, '--listen', `127.0.0.1:${this.#port}`],
+      ...['--log-file', join(this.stateDir, 'log'), '--log-level', 'debug', ...this.#args],
+    ];
+  }
+
   /** @returns the exit code, null when a signal ended it */
   async end(signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
+      return child?.exitCode ?? null;
+    }
     const exited = once(child, 'exit');
     child.kill(signal);
     return (await exited)[0] as number | null;

@@ -1,6 +1,8 @@
 /** A coordinator whose disk is full: says so, decides nothing, forgets nothing, and goes on by itself. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Guest, Host, Status } from '@godwit/protocol';
 import { CoordinatorProcess } from './coordinator-process.ts';
@@ -61,5 +63,81 @@ describe('a full disk under the store', () => {
     await coordinator.start();
     const { body } = await coordinator.ask<Guest[]>('GET', '/v1/guests');
     assert.deepEqual(body.map(({ name }) => name).sort(), ['g1', 'g2', 'g3']);
+  });
+});
+
+/** A file system of this size that is mounted over a directory; false: this user may not. */
+function mountSmall(directory: string): boolean {
+  const options = ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', directory];
+  return spawnSync('mount', options).status === 0;
+}
+
+/** Writes into a file until there is no space left, to the last page. */
+function fill(path: string): void {
+  const file = openSync(path, 'a');
+  const page = Buffer.alloc(4096, 1);
+  try {
+    for (;;) writeSync(file, page);
+  } catch (thrown) {
+    assert.equal((thrown as NodeJS.ErrnoException).code, 'ENOSPC');
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** The log lies there too: nothing that the coordinator writes goes through. */
+describe('a file system that is full to the last page', () => {
+  const coordinator = new CoordinatorProcess();
+  const filler = join(coordinator.stateDir, 'filler');
+  const isMounted = mountSmall(coordinator.stateDir);
+  const skip = !isMounted && 'file systems may not be mounted';
+  const names = async () =>
+    (await coordinator.ask<Guest[]>('GET', '/v1/guests')).body.map(({ name }) => name).sort();
+  let agent: FakeAgent;
+  before(async () => {
+    if (!isMounted) return;
+    await coordinator.start();
+    agent = new FakeAgent(coordinator, 'a');
+    await agent.connect();
+  });
+  after(async () => {
+    await agent?.disconnect();
+    await coordinator.end('SIGKILL');
+    if (isMounted) execFileSync('umount', [coordinator.stateDir]);
+    await coordinator.dispose();
+  });
+
+  it('stalls it, and what was asked for is done when there is room', { skip }, async () => {
+    assert.equal((await coordinator.ask('POST', '/v1/guests', guest('g1'))).status, 200);
+    fill(filler);
+    // Until the log of the store has no room left either: some changes may still go through.
+    const asked: Promise<unknown>[] = [];
+    for (let i = 0; ; i++) {
+      const { body } = await coordinator.ask<Status>('GET', '/v1/status');
+      if (body.stall !== undefined) break;
+      asked.push(coordinator.ask('POST', '/v1/guests', guest(`more${i}`)));
+    }
+    const { body } = await coordinator.ask('POST', '/v1/guests', guest('late'));
+    assert.equal(body.error?.code, 'store.full');
+    assert.match(body.error?.hint ?? '', /make room/);
+    assert.ok((await names()).includes('g1'));
+    rmSync(filler);
+    await coordinator.until<Status>('/v1/status', ({ stall }) => stall === undefined);
+    await Promise.all(asked);
+    assert.equal((await coordinator.ask('POST', '/v1/guests', guest('late'))).status, 200);
+  });
+
+  it('is said in one line to who starts a coordinator on it', { skip }, async () => {
+    const known = await names();
+    await Promise.all([agent.closed(), coordinator.end('SIGKILL')]);
+    fill(filler);
+    const { status, stderr } = coordinator.tryStart();
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /^error: .*state\.sqlite cannot grow: .*\nhint: make room/m);
+    rmSync(filler);
+    await coordinator.start();
+    assert.deepEqual(await names(), known, 'nothing is lost');
+    await agent.connect();
+    assert.equal((await coordinator.ask('POST', '/v1/guests', guest('after'))).status, 200);
   });
 });
