@@ -111,6 +111,10 @@ class ComposeTest {
     const { status, out } = this.#ask(['run', '--rm', '--no-deps', 'a'], { env, mayFail: true });
     expect(status === 2 && /error: .*'plenty'/.test(out), `a malformed environment:\n${out}`);
     say('a size that is none: exit 2 and what is wrong with it');
+    const port = { env: { GODWIT_PORT: 'abc' }, mayFail: true };
+    const config = this.#ask(['config'], port);
+    expect(config.status !== 0 && /abc/.test(config.out), `a port that is none:\n${config.out}`);
+    say('a port that is none: refused by compose, before anything starts');
   }
 
   async #comesUp(): Promise<void> {
