@@ -9,12 +9,17 @@
  * not that. The first seconds after the last guest was made are left out, then a quiet interval
  * is taken in which nothing but heartbeats happens.
  */
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import type { Guest, Host } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
 import { SimulatedAgent } from './simulated-agents.ts';
 import { median } from './statistics.ts';
 
+const GODWIT = fileURLToPath(new URL('../packages/cli/bin/godwit.js', import.meta.url));
+const run = promisify(execFile);
 const MIB = 2 ** 20;
 /** USER_HZ of every Linux that runs Node. */
 const TICKS_PER_SECOND = 100;
@@ -29,7 +34,10 @@ export interface CoordinatorFigures {
   /** User and system seconds a second, while nothing but heartbeats arrives. */
   readonly heartbeatCores: number;
   readonly rssMiB: number;
+  /** The API's answer, read and parsed. */
   readonly guestLsMs: number;
+  /** `godwit guest ls` as a process: Node's start, the modules, the answer, the table. */
+  readonly guestLsCommandMs: number;
   readonly hostLsMs: number;
   readonly drainPlanMs: number;
   /** From the start of the process until every agent is connected again. */
@@ -54,6 +62,7 @@ export async function scaleCoordinator(scale: CoordinatorScale): Promise<Coordin
     await pause(3);
     const heartbeatCores = await cpuDuring(cluster, scale.quietS);
     const guestLsMs = await answerMs(() => cluster.get('/v1/guests'));
+    const guestLsCommandMs = await answerMs(() => guestLs(cluster.url, scale.guests));
     const hostLsMs = await answerMs(() => cluster.get('/v1/hosts'));
     const drainPlanMs = await answerMs(() => cluster.post('/v1/hosts/h0/drain/plan'));
     const guests = (await cluster.get<Guest[]>('/v1/guests')).filter(
@@ -64,7 +73,7 @@ export async function scaleCoordinator(scale: CoordinatorScale): Promise<Coordin
     const restartMs = await restart(cluster, agents);
     return {
       ...{ agents: scale.agents, guests: scale.guests, registerMs, createMs },
-      ...{ heartbeatCores, rssMiB, guestLsMs, hostLsMs, drainPlanMs, restartMs },
+      ...{ heartbeatCores, rssMiB, guestLsMs, guestLsCommandMs, hostLsMs, drainPlanMs, restartMs },
     };
   } finally {
     for (const agent of agents) agent.close();
@@ -83,6 +92,14 @@ async function createGuests(cluster: Cluster, { agents, guests }: CoordinatorSca
       workload: { pattern: 'idle', content: 'zero' },
     });
   });
+}
+
+async function guestLs(url: string, guests: number): Promise<void> {
+  const { stdout } = await run(process.execPath, [GODWIT, 'guest', 'ls', '--coordinator', url], {
+    maxBuffer: 64 * MIB,
+  });
+  const lines = stdout.split('\n').length - 2;
+  if (lines !== guests) throw new Error(`guest ls shows ${lines} guests`);
 }
 
 /** A kill -9 of the coordinator; the agents dial again as real ones do. */

@@ -28,7 +28,6 @@ import {
   type RestoreGuestRequest,
   type Status,
 } from '@godwit/protocol';
-import { WebSocket } from 'ws';
 import { CommandError, EXIT, errnoText } from './errors.ts';
 
 /** Ordinary questions are answered from memory. */
@@ -202,6 +201,8 @@ export class ApiClient {
   /** One WebSocket's worth of updates; ends quietly when the connection does. */
   async *#watchOnce(id: string, signal: AbortSignal): AsyncGenerator<Migration> {
     const url = `${this.url.replace(/^http/, 'ws')}/v1/migrations/${part(id)}/watch`;
+    // Most commands need no WebSocket, and its library brings half of Node's network along.
+    const { WebSocket } = await import('ws');
     const socket = new WebSocket(url, { headers: this.headers });
     const queue: (Migration | null)[] = [];
     let wake = () => {};

@@ -64,6 +64,14 @@ export function withApi(command: Command): Command {
     .option('--json', 'print the API object');
 }
 
+/** For commands that use the images of this machine. */
+export function withImageDir(command: Command): Command {
+  return command.option(
+    '--image-dir <dir>',
+    "where images are kept (default: godwit/images in the user's cache directory)",
+  );
+}
+
 /** Connects a command with its function; a function that returns nothing succeeded. */
 export function does<T extends object>(
   context: Context,

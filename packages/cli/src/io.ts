@@ -28,7 +28,10 @@ const SAME_SIGNAL_MS = 1_000;
 export function processIo(): Io {
   return {
     env: process.env,
-    stdin: process.stdin,
+    // Opened when it is wanted: most commands read nothing.
+    get stdin() {
+      return process.stdin;
+    },
     outIsTty: process.stdout.isTTY === true,
     errIsTty: process.stderr.isTTY === true,
     columns: () => process.stdout.columns ?? 80,

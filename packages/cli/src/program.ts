@@ -3,17 +3,13 @@
  *
  * main.ts -> [program] -> commands/*.ts. `run` never throws and never ends the process, so tests call
  * it as the user's shell would.
+ *
+ * Only the file of the noun that was typed is loaded: compiled sources or not, finding and linking
+ * modules is most of what a short command costs. What needs the whole tree (help, completion, a word
+ * nobody knows) loads all of them.
  */
 import { Command, CommanderError } from 'commander';
 import type { Context } from './command.ts';
-import { addClusterCommands } from './commands/cluster.ts';
-import { addCompletionCommand } from './commands/completion.ts';
-import { addDaemonCommands } from './commands/daemon.ts';
-import { addGuestCommands } from './commands/guest.ts';
-import { addHostCommands } from './commands/host.ts';
-import { addImageCommands } from './commands/image.ts';
-import { addMachineCommands } from './commands/machine.ts';
-import { addMigrationCommands } from './commands/migration.ts';
 import { CommandError, EXIT, usageError } from './errors.ts';
 import type { Io } from './io.ts';
 import { printError } from './output.ts';
@@ -29,11 +25,43 @@ Exit codes:
   124 timed out   130 interrupted
 `;
 
+/** Adds what a file has to the tree. */
+type Add = (program: Command, context: Context) => void;
+
+/** In the order of the help: first words, and the file that knows them. */
+const NOUNS: readonly { readonly words: readonly string[]; load(): Promise<Add> }[] = [
+  {
+    words: ['up', 'status', 'version'],
+    load: async () => (await import('./commands/cluster.ts')).addClusterCommands,
+  },
+  { words: ['host'], load: async () => (await import('./commands/host.ts')).addHostCommands },
+  { words: ['guest'], load: async () => (await import('./commands/guest.ts')).addGuestCommands },
+  { words: ['image'], load: async () => (await import('./commands/image.ts')).addImageCommands },
+  {
+    words: ['migration'],
+    load: async () => (await import('./commands/migration.ts')).addMigrationCommands,
+  },
+  {
+    words: ['machine'],
+    load: async () => (await import('./commands/machine.ts')).addMachineCommands,
+  },
+  {
+    words: ['coordinator', 'agent'],
+    load: async () => (await import('./commands/daemon.ts')).addDaemonCommands,
+  },
+  // `completion` itself is made from the whole tree.
+  {
+    words: ['__names'],
+    load: async () => (await import('./commands/completion.ts')).addCompletionCommand,
+  },
+];
+
 /** @returns the exit code */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const context: Context = { io, exit: EXIT.ok };
   try {
-    await buildProgram(context).parseAsync([...argv], { from: 'user' });
+    const program = await buildProgram(context, argv[0]);
+    await program.parseAsync([...argv], { from: 'user' });
     return context.exit;
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok;
@@ -44,7 +72,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-export function buildProgram(context: Context): Command {
+/** @param first the first word of the command line */
+async function buildProgram(context: Context, first = ''): Promise<Command> {
   const program = new Command('godwit');
   program
     .description('Live migration of running virtual machines.')
@@ -57,14 +86,9 @@ export function buildProgram(context: Context): Command {
     })
     .configureHelp({ sortOptions: false, showGlobalOptions: false })
     .exitOverride();
-  addClusterCommands(program, context);
-  addHostCommands(program, context);
-  addGuestCommands(program, context);
-  addImageCommands(program, context);
-  addMigrationCommands(program, context);
-  addMachineCommands(program, context);
-  addDaemonCommands(program, context);
-  addCompletionCommand(program, context);
+  const known = NOUNS.find(({ words }) => words.includes(first));
+  const adds = await Promise.all((known ? [known] : NOUNS).map(({ load }) => load()));
+  for (const add of adds) add(program, context);
   return program;
 }
 

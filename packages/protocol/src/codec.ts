@@ -4,8 +4,10 @@
  * Every byte from a socket passes through `decodeMessage`; a peer's mistake is a GodwitError with a
  * `wire.*` code, never a crash. MessagePack extensions are refused, so that a peer cannot make the
  * decoder build anything but numbers, text, bytes and lists.
+ *
+ * The library is loaded by the first message: most commands, and every channel thread, have none.
  */
-import { Packr, Unpackr } from 'msgpackr';
+import { createRequire } from 'node:module';
 import { GodwitError } from './errors.ts';
 import { CONTROL_MESSAGE_BYTES_MAX } from './limits.ts';
 import { MESSAGES, type Message, type MessageName } from './messages.ts';
@@ -17,8 +19,19 @@ const OPTIONS = {
   int64AsType: 'number',
   copyBuffers: true,
 } as const;
-const packr = new Packr(OPTIONS);
-const unpackr = new Unpackr(OPTIONS);
+
+const load = createRequire(import.meta.url);
+let loaded: ReturnType<typeof makeTools> | undefined;
+
+function makeTools() {
+  const { Packr, Unpackr } = load('msgpackr') as typeof import('msgpackr');
+  return { packr: new Packr(OPTIONS), unpackr: new Unpackr(OPTIONS) };
+}
+
+function tools(): ReturnType<typeof makeTools> {
+  loaded ??= makeTools();
+  return loaded;
+}
 
 const BY_TAG = new Map<number, MessageName>(
   Object.entries(MESSAGES).map(([name, row]) => [row.tag, name as MessageName]),
@@ -31,7 +44,7 @@ export type Sender = 'agent' | 'coordinator' | 'source' | 'target' | 'client';
 export function encodeMessage(message: Message): Uint8Array {
   const row = MESSAGES[message.type];
   const fields = packFields(row.fields as Fields, message as Record<string, unknown>, message.type);
-  return packr.pack([row.tag, ...fields]);
+  return tools().packr.pack([row.tag, ...fields]);
 }
 
 /**
@@ -65,7 +78,7 @@ export function decodeMessage(data: Uint8Array, on: Connection, from: Sender): M
 function unpackList(data: Uint8Array): unknown[] {
   let value: unknown;
   try {
-    value = unpackr.unpack(data);
+    value = tools().unpackr.unpack(data);
   } catch (cause) {
     throw new GodwitError(
       'wire.truncated',

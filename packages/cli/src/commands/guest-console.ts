@@ -7,7 +7,7 @@
  */
 import type { Command } from 'commander';
 import { type Context, does, leaf, withApi } from '../command.ts';
-import { ConsoleClient } from '../console-client.ts';
+import type { ConsoleClient } from '../console-client.ts';
 import { type CommandError, EXIT, usageError } from '../errors.ts';
 import type { Io } from '../io.ts';
 import { parseDuration } from '../options.ts';
@@ -37,13 +37,14 @@ export function addGuestConsole(guest: Command, context: Context): void {
     readOnly?: boolean;
     force?: boolean;
   }
-  does<Options>(context, withApi(command), ({ api, args, io, options }) => {
+  does<Options>(context, withApi(command), async ({ api, args, io, options }) => {
     if (options.readOnly && options.force) {
       throw usageError('--read-only and --force: one of them', 'who watches takes nothing over');
     }
     if (options.json)
       throw usageError('--json: a console is bytes, not objects', 'leave --json out');
     const access = options.readOnly ? 'watch' : options.force ? 'take' : 'type';
+    const { ConsoleClient } = await import('../console-client.ts');
     const client = new ConsoleClient({ api, guest: args[0]!, access });
     if (io.stdin.isTTY) return interact(io, client, access !== 'watch');
     return access === 'watch' ? watch(io, client) : converse(io, client, options.silence);

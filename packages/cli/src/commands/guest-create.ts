@@ -5,10 +5,9 @@ import { readFile } from 'node:fs/promises';
 import type { CreateGuestRequest } from '@godwit/protocol';
 import { GUEST_HARTS_MAX } from '@godwit/protocol';
 import { type Command, Option } from 'commander';
-import { type Call, type Context, does, leaf, withApi } from '../command.ts';
+import { type Call, type Context, does, leaf, withApi, withImageDir } from '../command.ts';
 import { usageError } from '../errors.ts';
 import { bytesText } from '../format.ts';
-import { ensureInCluster } from '../image-push.ts';
 import {
   parseCount,
   parseInstructions,
@@ -17,7 +16,6 @@ import {
   sizeOption,
 } from '../options.ts';
 import { jsonDocument, progressScreen } from '../output.ts';
-import { openStore, withImageDir } from './image.ts';
 import { readElf } from './machine.ts';
 
 /** Programs of a few hundred instructions that need no image directory. */
@@ -141,13 +139,17 @@ async function requestOf(name: string, call: Call<CreateOptions>): Promise<Creat
 
 /**
  * An image of this machine, brought to the cluster if nobody there has it; a name that this machine does
- * not know is left to the hosts.
+ * not know is left to the hosts. What images are kept by is loaded only when one is wanted.
  */
 async function imageOf(
   { api, io, options }: Call<CreateOptions>,
   image: string,
 ): Promise<{ imageDigest?: string; append?: string }> {
   const { append } = options;
+  const [{ openStore }, { ensureInCluster }] = await Promise.all([
+    import('./image.ts'),
+    import('../image-push.ts'),
+  ]);
   const store = openStore(io, options);
   const here = (await store.list()).find(
     ({ names, manifest }) => names.includes(image) || manifest.digest === image,

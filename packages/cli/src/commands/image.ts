@@ -18,7 +18,7 @@ import {
 import { GodwitError, type Image } from '@godwit/protocol';
 import type { Command } from 'commander';
 import type { ApiClient } from '../api-client.ts';
-import { type Context, does, group, leaf, withApi } from '../command.ts';
+import { type Context, does, group, leaf, withApi, withImageDir } from '../command.ts';
 import { CommandError, EXIT } from '../errors.ts';
 import { bytesText } from '../format.ts';
 import { pushImage } from '../image-push.ts';
@@ -38,14 +38,6 @@ export function addImageCommands(program: Command, context: Context): void {
   addImageLists(image, context);
   addImagePush(image, context);
   addImageRemove(image, context);
-}
-
-/** For commands that use the images of this machine. */
-export function withImageDir(command: Command): Command {
-  return command.option(
-    '--image-dir <dir>',
-    "where images are kept (default: godwit/images in the user's cache directory)",
-  );
 }
 
 export function openStore(io: Io, { imageDir }: StoreOptions): ImageStore {
