@@ -80,8 +80,8 @@ export interface MigrationRecord {
   /** Its place in line (placement/line.ts). */
   readonly ticket: { readonly flow: string; readonly tag: number };
   /**
-   * Its place in the order in which moves left the line, which no clock can change. Absent: written by
-   * an earlier release, or made anew by a recovery; older than those that have one.
+   * Its place in the order in which moves left the line, which no clock can change. Absent: it waits
+   * there, or ended under an earlier release and is older than those that have one.
    */
   readonly place?: number;
   /** Known to the two agents and to this record only. */

@@ -90,10 +90,18 @@ export class Migrations {
     this.#lastPlace = all.reduce((last, { place = 0 }) => Math.max(last, place), 0);
     for (const record of all.toSorted(oldestFirst)) {
       if (record.stage === 'queued' && record.view.endedAtMs === undefined) continue;
-      this.#runners.set(record.view.id, new MigrationRunner(record, this.#runnerParts));
+      const placed = this.#placed(record);
+      this.#runners.set(record.view.id, new MigrationRunner(placed, this.#runnerParts));
       this.#measured.learn(record.view);
     }
     this.#line = this.#makeLine(all);
+  }
+
+  /** An open move of an earlier release or a recovery gets its place now; its next write keeps it. */
+  #placed(record: MigrationRecord): MigrationRecord {
+    const { place, view } = record;
+    if (place !== undefined || view.endedAtMs !== undefined) return record;
+    return { ...record, place: ++this.#lastPlace };
   }
 
   #makeLine(all: readonly MigrationRecord[]): WaitingLine {
