@@ -52,7 +52,7 @@ export function advanceEta(eta: Eta, input: EtaInput): Eta {
   const outlookMs = (bytes / input.bytesPerS) * 1000;
   const before = input.course === eta.course ? eta.etaMs : undefined;
   const etaMs = Math.min(outlookMs, before ?? Number.POSITIVE_INFINITY);
-  const elapsedMs = wallSpanMs(input.nowMs - eta.startedAtMs, 0, 0);
+  const elapsedMs = wallSpanMs(input.nowMs - eta.startedAtMs, 0);
   const share = elapsedMs + etaMs > 0 ? elapsedMs / (elapsedMs + etaMs) : 0;
   return {
     startedAtMs: eta.startedAtMs,

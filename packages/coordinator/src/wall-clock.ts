@@ -7,15 +7,14 @@
  * a restart of the coordinator has the wall clock only, and this is where nonsense ends. Pure.
  */
 
-/** Longer than a coordinator is away while a move goes on without it. */
-const AWAY_MAX_MS = 24 * 3_600_000;
+/** Longer than anything here takes; what a host claims beyond it teaches nobody. */
+const SPAN_MAX_MS = 24 * 3_600_000;
 
 /**
  * @param shownMs one reading minus the other
- * @param leastMs it cannot be less
- * @param otherwiseMs what is known by another clock, for a span that cannot be
+ * @param otherwiseMs what another clock says, a host's perhaps: heard only when ours shows nonsense
  */
-export function wallSpanMs(shownMs: number, leastMs: number, otherwiseMs: number): number {
-  const wasSet = shownMs < leastMs || shownMs > otherwiseMs + AWAY_MAX_MS;
-  return wasSet ? otherwiseMs : shownMs;
+export function wallSpanMs(shownMs: number, otherwiseMs: number): number {
+  if (shownMs >= 0 && shownMs <= SPAN_MAX_MS) return shownMs;
+  return Math.min(Math.max(0, otherwiseMs), SPAN_MAX_MS);
 }

@@ -162,7 +162,7 @@ function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result 
   const { prediction } = record.view;
   // From the start to the source freed, on one clock: the coordinator's. The source's own is monotonic.
   const shownMs = atMs - record.view.startedAtMs;
-  const totalMs = wallSpanMs(shownMs, freed.totalMs, record.reservedMs + freed.totalMs);
+  const totalMs = wallSpanMs(shownMs, record.reservedMs + freed.totalMs);
   const { downtimeMs } = freed;
   return {
     ...(prediction && {

@@ -43,7 +43,7 @@ export function timeLeft(
   if (done.length === 0 || bytes === 0 || leftBytes === 0) return undefined;
   // Of all moves together, with what they cost each other; the spread is that of single ones.
   const times = done.map(({ result }) => result?.totalMs ?? 0);
-  const tookMs = wallSpanMs(nowMs - first, Math.max(...times), sum(times));
+  const tookMs = wallSpanMs(nowMs - first, sum(times));
   const ms = (leftBytes * Math.max(1, tookMs)) / bytes;
   const each = done.map((view) => (view.result?.totalMs ?? 0) / view.memoryBytes);
   const mean = sum(each) / each.length;
