@@ -3,7 +3,7 @@
  *
  *   linux.ts -> [linux text] -> the terminal, docs/results/linux.md
  */
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import type { LinuxRun, Samples, Step } from './linux.ts';
 import { median, percentile } from './statistics.ts';
 
@@ -46,7 +46,7 @@ export function linuxMarkdown(samples: Samples, run: LinuxRun): string {
     '# Downtime of an idle Linux',
     '',
     `\`npm run bench -- linux --pairs ${run.pairs}\` wrote this file on ${day}. Loopback, ${cpus().length} ` +
-      `processors, ${run.memory} (QEMU: ${run.qemuMemory}, the least that its scripts take), the same kernel, ` +
+      `processors at load ${loadavg()[1]!.toFixed(1)}, ${run.memory} (QEMU: ${run.qemuMemory}, the least that its scripts take), the same kernel, ` +
       `${run.pairs} alternations; milliseconds.`,
     '',
     '| | median | half of them | all | moves |',

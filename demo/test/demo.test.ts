@@ -129,6 +129,13 @@ describe('demo', () => {
       assert.match(run.err, /sleeper {2}by its own clock/);
       assert.deepEqual([run.processes, run.files], [[], []]);
     });
+
+    it('leaves nothing when interrupted while Linux boots', async () => {
+      const run = await demo(['--quick', '--linux'], { interruptAt: /booting Linux/ });
+      assert.equal(run.exit, 130, run.err);
+      assert.match(run.err, /error: interrupted/);
+      assert.deepEqual([run.processes, run.files], [[], []]);
+    });
   }
 
   it('says what is missing, before anything starts, when there is no Linux to move', async () => {
