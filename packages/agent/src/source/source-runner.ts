@@ -437,6 +437,8 @@ export class SourceRunner extends MigrationBase<
 
   /** Memory may be used again only when no socket can read it any more. */
   async #free(): Promise<void> {
+    // What there is to report goes with the channels.
+    this.#result ??= this.#figures.result(this.#transfer().channels.progress());
     await this.#closeChannels();
     this.agent.journal.gone(this.guestName, this.grant.epoch);
     this.agent.guests.delete(this.guestName);
@@ -465,12 +467,10 @@ export class SourceRunner extends MigrationBase<
   }
 
   async #reportFreed(): Promise<void> {
-    const channels = this.#channels as SourceChannels;
-    this.#result ??= this.#figures.result(channels.progress());
-    const result = this.#result;
     // Not before its room is free again: the next migration may be one back to here.
     await this.#freeing;
-    this.tellCoordinator({ type: 'freed', ...this.about(), ...result });
+    if (this.#result === undefined) throw new Error('freed is reported before anything was freed');
+    this.tellCoordinator({ type: 'freed', ...this.about(), ...this.#result });
   }
 
   #sendProgress(): void {

@@ -176,7 +176,7 @@ function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result 
     zeroPages: freed.zeroPages,
     bytes: freed.bytes,
     copiedBytes: freed.copiedBytes,
-    gbps: freed.transferMs > 0 ? freed.bytes / freed.transferMs / 1e6 : 0,
+    gbps: gigabytesPerS(freed),
     totalMs,
     transferMs: freed.transferMs,
     reservedMs: record.reservedMs,
@@ -193,6 +193,12 @@ function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result 
 export function withPresence(view: Migration, presence: Message<'allPresent'>): Migration {
   if (view.result === undefined) return view;
   return { ...view, result: { ...view.result, ...figuresOfTarget(presence) } };
+}
+
+/** A source may say anything: a span too short for its bytes is none. */
+function gigabytesPerS({ bytes, transferMs }: Message<'freed'>): number {
+  const rate = bytes / transferMs / 1e6;
+  return Number.isFinite(rate) ? rate : 0;
 }
 
 function figuresOfTarget(presence: Message<'allPresent'> | undefined) {
