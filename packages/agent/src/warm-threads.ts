@@ -1,6 +1,7 @@
 /**
  * Which threads an agent starts before anybody needs them: enough for one migration at the default
- * number of channels and one more guest, so that neither waits for code to be loaded.
+ * number of channels and one more guest, so that neither waits for code to be loaded. A memory that was
+ * left is scrubbed by one thread while two make room for the next guest.
  */
 import { CHANNELS_DEFAULT } from '@godwit/protocol';
 import { MEMORY_THREAD } from './guest/memory-task.ts';
@@ -10,7 +11,7 @@ import { FAULTS_CLIENT, LANDING } from './target/target-channels.ts';
 
 export const WARM_THREADS: readonly (readonly [URL, number])[] = [
   [VCPU_THREAD, 1],
-  [MEMORY_THREAD, 2],
+  [MEMORY_THREAD, 3],
   [LANDING, CHANNELS_DEFAULT],
   [FAULTS_CLIENT, 1],
   [PAGE_CHANNEL, CHANNELS_DEFAULT],
