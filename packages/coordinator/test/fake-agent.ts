@@ -38,6 +38,8 @@ export class FakeAgent {
   /** What a grant is answered with; undefined: not at all. */
   onGrant: ((grant: Message<'grant'>) => Message | undefined) | undefined;
   answersCreate = true;
+  /** False: a heartbeat that shows a guest just made is still to come. */
+  beatsWhenAsked = true;
   /** What createGuest is refused with. */
   refuses: { code: string; detail: string } | undefined;
   readonly received: Message[] = [];
@@ -189,7 +191,7 @@ export class FakeAgent {
         }
         this.guests.set(message.spec.name, report(message.spec, message.epoch));
         this.send({ type: 'done', request: message.request });
-        this.beat();
+        if (this.beatsWhenAsked) this.beat();
         return;
       case 'removeGuest':
       case 'discardGuest':

@@ -146,6 +146,16 @@ describe('moves in line', () => {
     assert.equal(host.promisedBytes, 128 * MIB);
   });
 
+  it('a guest just made is counted before its host has shown it, and once', async () => {
+    const path = `/v1/hosts/${agents.a.host}`;
+    agents.a.beatsWhenAsked = false;
+    await guests(1);
+    const { body: before } = await coordinator.ask<Host>('GET', path);
+    assert.equal(before.promisedBytes, 64 * MIB);
+    agents.a.beat();
+    await coordinator.until<Host>(path, ({ promisedBytes }) => promisedBytes === 0);
+  });
+
   it('a cordon of its target and a stop of its guest end the wait, with the reason', async () => {
     await guests(4);
     await migrate(0, agents.b);

@@ -55,7 +55,8 @@ export class Room {
       promise(target, guest, memoryBytes);
     }
     for (const { state, host, spec } of this.#records.guests.values()) {
-      if (state === 'creating') promise(host, spec.name, spec.memoryBytes);
+      // A guest just made runs on record a moment before a heartbeat shows what it took.
+      if (state === 'creating' || state === 'running') promise(host, spec.name, spec.memoryBytes);
     }
     return promised;
   }
