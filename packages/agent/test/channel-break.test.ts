@@ -17,13 +17,14 @@ async function withProxies(
 ) {
   const proxies: BreakingProxy[] = [];
   let made = 0;
-  const pair = await openPair(t, ramBytes, channels, async (port) => {
+  const route = async (port: number) => {
     const index = made++;
     const proxy = await BreakingProxy.before(port, cuts[index] ?? []);
     t.after(() => proxy.cut(true));
     proxies[index] = proxy;
     return proxy.port;
-  });
+  };
+  const pair = await openPair(t, ramBytes, channels, { route });
   return { pair, proxies };
 }
 

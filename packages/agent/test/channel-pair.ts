@@ -50,15 +50,21 @@ export function sourceOptions(memory: GuestMemory, channels: number): SourceChan
   };
 }
 
-/** @param route where the target finds a port of the source; a proxy stands in between in some tests */
+interface PairOptions {
+  /** Where the target finds a port of the source; a proxy stands in between in some tests. */
+  readonly route?: (port: number) => Promise<number>;
+  /** The target's memory is all zero, and it knows. */
+  readonly fresh?: boolean;
+}
+
 export async function openPair(
   t: TestContext,
   ramBytes: number,
   channels: number,
-  route: (port: number) => Promise<number> = async (port) => port,
+  { route = async (port) => port, fresh = false }: PairOptions = {},
 ): Promise<Pair> {
   const source = randomGuest(ramBytes);
-  const target = poisonedGuest(ramBytes);
+  const target = fresh ? GuestMemory.create({ ramBytes, harts: 2 }) : poisonedGuest(ramBytes);
   const regions = new RegionTable();
   const whole = { firstPage: 0, pages: target.pages };
   const writeKey = regions.registerRegion({ ...whole, access: 'write' }).rkey;
@@ -71,7 +77,7 @@ export async function openPair(
     onFailed: (error) => sourceFailures.push(error),
   });
   const landing = await TargetChannels.open({
-    zeroed: false,
+    fresh,
     memory: target,
     regions,
     migration: options.migration,

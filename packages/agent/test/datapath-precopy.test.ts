@@ -1,7 +1,7 @@
 /** Rounds: every page lands, the newest wins, and long runs are not copied on the way. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { makeBitmap } from '@godwit/machine';
+import { makeBitmap, PageStates } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
 import { endIdleThreads } from '../src/thread.ts';
 import { allPages, MIB, openPair, sameBytes, scribble } from './channel-pair.ts';
@@ -29,6 +29,36 @@ test('three rounds bring the target to the same bytes', async (t) => {
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target));
+});
+
+test('a page of zeros is written where a page landed before, also in a memory that began as zeros', async (t) => {
+  const pair = await openPair(t, 4 * MIB, 2, { fresh: true });
+  const { source, target, sending, landing, writeKey, landKey } = pair;
+  // Zeros from the start, among runs that land in place and pages that are gathered.
+  source.ram().fill(0, 200 * PAGE_BYTES, 400 * PAGE_BYTES);
+  source.ram().fill(0, 501 * PAGE_BYTES, 502 * PAGE_BYTES);
+  await sending.sendRound(0, allPages(source), writeKey);
+  assert.ok(sameBytes(source, target));
+  // Zeros where there were bytes: a stripe and more, and single pages.
+  source.ram().fill(0, 0, 150 * PAGE_BYTES);
+  for (let page = 600; page < 640; page += 3) source.page(page).fill(0);
+  source.page(505).fill(0); // one that was gathered
+  source.ram().fill(0, 768 * PAGE_BYTES); // the last stripes of the round, right before its barriers
+  const { zeroPages } = await sending.sendRound(1, allPages(source), writeKey);
+  assert.equal(zeroPages, 150 + 200 + 1 + 14 + 1 + 256);
+  assert.ok(sameBytes(source, target), 'after a round');
+  // The same for pages that are pushed, one of which never landed with a byte; there is nothing after them.
+  const missing = makeBitmap(source.pages);
+  for (const page of [250, 700, 701, 900]) missing[page >>> 5]! |= 1 << (page & 31);
+  for (const page of [700, 701]) source.page(page).fill(0);
+  await landing.revoke(writeKey);
+  new PageStates(target).setAbsentFrom(missing);
+  landing.startPostcopy({ missing, key: landKey, pageHashes: null });
+  sending.startPush({ missing, key: landKey });
+  await landing.allPresent;
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
+  assert.ok(sameBytes(source, target), 'after a push');
 });
 
 test('digests of both ends agree, and find one changed byte', async (t) => {

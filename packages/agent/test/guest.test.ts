@@ -4,11 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { ConsoleRing, makeBitmap, memoryMap, popcount } from '@godwit/machine';
+import { ConsoleRing, GuestMemory, makeBitmap, memoryMap, popcount } from '@godwit/machine';
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
 import { Guest, type GuestEnding } from '../src/guest/guest.ts';
 import { auditGuest } from '../src/guest/guest-audit.ts';
 import { MemoryPool } from '../src/guest/memory-pool.ts';
+import { runMemoryTask } from '../src/guest/memory-task.ts';
 import { image, MIB, machineSpec, silent, until, workloadSpec } from './support/agent-parts.ts';
 
 const isCode = (code: string) => (error: unknown) =>
@@ -92,10 +93,27 @@ test('target memory is poisoned when a test asks for it', async () => {
     const pool = new MemoryPool('a', 64 * MIB);
     const guest = await reserve(machineSpec('m'), pool);
     assert.ok(guest.memory.ram().every((byte) => byte === 0xa5));
+    assert.equal(guest.fresh, false);
     await guest.release();
   } finally {
     delete process.env.GODWIT_TEST_POISON;
   }
+});
+
+test('nobody touches a memory before it is scrubbed', async () => {
+  const scrub = Promise.withResolvers<void>();
+  const pool = new MemoryPool('a', 64 * MIB, () => scrub.promise);
+  const before = await make(workloadSpec('w', { pattern: 'idle' }), pool);
+  const left = Buffer.from(before.memory.ram());
+  await before.release();
+  const making = make(workloadSpec('x', { pattern: 'idle', seed: 2 }), pool);
+  // Long enough for a thread to write it: one that is there does, and answers another question too.
+  await runMemoryTask(GuestMemory.create({ ramBytes: MIB, harts: 1 }), { kind: 'digest' });
+  assert.ok(left.equals(before.memory.ram()));
+  scrub.resolve();
+  const guest = await making;
+  assert.ok(!left.equals(guest.memory.ram()));
+  await guest.release();
 });
 
 test('a machine guest boots on memory another guest left, and takes input', async () => {

@@ -53,6 +53,23 @@ test('a memory that could not be scrubbed serves nobody', async () => {
   await pool.close();
 });
 
+test('a pool is closed when no scrub is under way, also of a memory that was taken', async () => {
+  const scrub = Promise.withResolvers<void>();
+  const pool = new MemoryPool('a', 16 * MIB, () => scrub.promise);
+  const first = pool.take('one', size(4));
+  pool.give('one', first.memory);
+  const { scrubbed } = pool.take('two', size(4));
+  assert.ok(scrubbed !== null);
+  let isClosed = false;
+  const closed = pool.close().then(() => {
+    isClosed = true;
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(isClosed, false);
+  scrub.resolve();
+  await closed;
+});
+
 test('what is idle never takes room from a reservation', async () => {
   const pool = new MemoryPool('a', 16 * MIB);
   const taken = ['a', 'b', 'c'].map((name) => ({ name, memory: pool.take(name, size(5)).memory }));

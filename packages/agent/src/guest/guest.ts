@@ -82,6 +82,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   readonly spec: GuestSpec;
   readonly memory: GuestMemory;
   readonly dirtyLog: DirtyLog;
+  /** RAM was all zero when its first page could land. */
+  readonly fresh: boolean;
   readonly createdAtMs = Date.now();
   epoch: number;
   state: GuestReport['state'];
@@ -106,12 +108,13 @@ export class Guest extends EventEmitter<GuestEvents> {
   /** Resolved when the guest is being released: nobody waits for its pages any more. */
   readonly #goes = Promise.withResolvers<void>();
 
-  private constructor(make: MakeGuest, memory: GuestMemory, state: Guest['state']) {
+  private constructor(make: MakeGuest, memory: GuestMemory, fresh: boolean, state: Guest['state']) {
     super();
     this.spec = make.spec;
     this.epoch = make.epoch;
     this.state = state;
     this.memory = memory;
+    this.fresh = fresh;
     this.dirtyLog = new DirtyLog(memory);
     this.#pool = make.pool;
     this.#log = make.log.child({ guest: make.spec.name });
@@ -176,7 +179,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   ): Promise<Guest> {
     const { name, kind, memoryBytes, harts } = make.spec;
     const { memory, scrubbed } = make.pool.take(name, { ramBytes: memoryBytes, harts });
-    const guest = new Guest(make, memory, state);
+    const fresh = state !== 'incoming' || incomingByte() === 0;
+    const guest = new Guest(make, memory, fresh, state);
     try {
       const vcpus = Vcpus.start(memory, kind, {
         left: () => void guest.#noteEnd(),

@@ -45,6 +45,8 @@ export class MemoryPool {
   readonly #scrub: typeof scrubOnThread;
   readonly #reserved = new Map<string, number>();
   #idle: Idle[] = [];
+  /** Under way: also of a memory that was taken, or dropped, meanwhile. */
+  readonly #scrubs = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
   /** Resolved when the next memory comes back. */
   #given = Promise.withResolvers<void>();
@@ -120,22 +122,23 @@ export class MemoryPool {
     this.#given = Promise.withResolvers();
     const scrubbed = this.#scrub(memory);
     const idle = { memory, sinceMs: performance.now(), scrubbed };
+    this.#scrubs.add(scrubbed);
     // What could not be scrubbed serves nobody; who has taken it meanwhile hears of it by the promise.
-    scrubbed.catch(() => {
+    const failed = () => {
       this.#idle = this.#idle.filter((kept) => kept !== idle);
-    });
+    };
+    void scrubbed.catch(failed).finally(() => this.#scrubs.delete(scrubbed));
     this.#idle.push(idle);
     this.#shrinkIdle(this.freeBytes);
     this.#timer ??= setInterval(() => this.#dropOld(), IDLE_MS / 2).unref();
   }
 
-  /** Drops what is idle, when no thread is busy with it any more. */
+  /** Drops what is idle. No thread is busy with any memory of the pool when it resolves. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    const scrubbing = this.#idle.map(({ scrubbed }) => scrubbed);
     this.#shrinkIdle(0);
-    await Promise.allSettled(scrubbing);
+    await Promise.allSettled(this.#scrubs);
   }
 
   #dropOld(): void {

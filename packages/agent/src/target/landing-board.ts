@@ -23,7 +23,7 @@ const POSTCOPY = 1;
 const POSTCOPY_OFF = 0;
 const POSTCOPY_ON = 1;
 const POSTCOPY_CHECKED = 2;
-const ZEROED = 2;
+const FRESH = 2;
 const CONTROL_WORDS = 4;
 
 export class LandingBoard {
@@ -34,13 +34,13 @@ export class LandingBoard {
   readonly #written: Uint32Array<SharedArrayBuffer>;
   readonly #hashes: BigUint64Array<SharedArrayBuffer>;
 
-  /** @param zeroed all of guest memory is zero now */
-  static make(guestPages: number, zeroed: boolean): LandingBoard {
+  /** @param fresh all of guest memory is zero now */
+  static make(guestPages: number, fresh: boolean): LandingBoard {
     // Whole bitmap words, so that the size tells the pages. Memory that is not touched costs nothing.
     const words = Math.ceil(guestPages / 32);
     const bytes = (CONTROL_WORDS + ROUNDS + 2 * words) * 4 + words * 32 * 8;
     const board = new LandingBoard(new SharedArrayBuffer(bytes));
-    Atomics.store(board.#control, ZEROED, zeroed ? 1 : 0);
+    Atomics.store(board.#control, FRESH, fresh ? 1 : 0);
     return board;
   }
 
@@ -68,7 +68,7 @@ export class LandingBoard {
 
   /** Whether the page is all zero because it began so and was never given a byte. */
   isUntouched(page: number): boolean {
-    if (Atomics.load(this.#control, ZEROED) === 0) return false;
+    if (Atomics.load(this.#control, FRESH) === 0) return false;
     return ((Atomics.load(this.#written, page >>> 5) >>> (page & 31)) & 1) === 0;
   }
 

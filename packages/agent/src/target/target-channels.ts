@@ -23,7 +23,7 @@ export const FAULTS_CLIENT = new URL('./faults-client.worker.ts', import.meta.ur
 export interface TargetChannelsOptions {
   readonly memory: GuestMemory;
   /** All of it is zero: a page of zeros need not be written to it. */
-  readonly zeroed: boolean;
+  readonly fresh: boolean;
   readonly regions: RegionTable;
   readonly migration: string;
   readonly capability: string;
@@ -75,7 +75,7 @@ export class TargetChannels {
 
   private constructor(options: TargetChannelsOptions) {
     this.#options = options;
-    this.#board = LandingBoard.make(options.memory.pages, options.zeroed);
+    this.#board = LandingBoard.make(options.memory.pages, options.fresh);
     this.#gate = RoundGate.make(options.pagePorts.length);
     this.#counters = Counters.make(options.pagePorts.length);
     this.#allPresent.promise.catch(() => {});

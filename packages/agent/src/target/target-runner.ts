@@ -32,7 +32,6 @@ import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { Guest } from '../guest/guest.ts';
-import { incomingByte } from '../guest/memory-task.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
@@ -311,7 +310,7 @@ export class TargetRunner extends MigrationBase<
     };
     this.#channels = await TargetChannels.open({
       memory: guest.memory,
-      zeroed: incomingByte() === 0,
+      fresh: guest.fresh,
       regions,
       migration: this.grant.migration,
       capability: this.grant.capability,

@@ -67,7 +67,6 @@ interface Loop {
 export class Drains {
   readonly #parts: DrainParts;
   readonly #loops = new Map<string, Loop>();
-  readonly #watchers = new Set<(drain: Drain) => void>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(parts: DrainParts) {
@@ -222,12 +221,6 @@ export class Drains {
     return this.#parts.records.drains.values().map(({ host }) => this.view(host));
   }
 
-  /** Calls back when the figures of a drain may have changed, until the returned end of the watch. */
-  watchAll(watcher: (drain: Drain) => void): () => void {
-    this.#watchers.add(watcher);
-    return () => this.#watchers.delete(watcher);
-  }
-
   isOpen(host: string): boolean {
     return this.#parts.records.drains.get(host)?.state === 'moving';
   }
@@ -280,7 +273,7 @@ export class Drains {
     if (counts.underWay === 0 && !isPatient) {
       await this.#finish(record, counts.left === 0 ? 'completed' : 'incomplete', rows);
     } else {
-      this.#changed(host);
+      this.#parts.changed(this.view(host));
     }
   }
 
@@ -313,7 +306,7 @@ export class Drains {
       { host: record.host, drain: record.id, moved: moved.length },
       `${record.kind} ${state}`,
     );
-    this.#changed(record.host);
+    this.#parts.changed(this.view(record.host));
   }
 
   // ------------------------------------------------------------------------------- inside
@@ -376,12 +369,6 @@ export class Drains {
     if (measured === undefined && predicted.length === 0) return {};
     const { ms, rangeMs } = measured ?? predictDrain(predicted, this.#parts.limits());
     return { etaMs: ms, ...{ etaRangeMs: rangeMs } };
-  }
-
-  #changed(host: string): void {
-    const drain = this.view(host);
-    this.#parts.changed(drain);
-    for (const watcher of this.#watchers) watcher(drain);
   }
 
   #guest(name: string): GuestRecord {
