@@ -187,6 +187,7 @@ export class QueuePair {
     const open = [...this.#inFlight.flatMap(({ ends }) => ends), ...this.#waiting];
     this.#inFlight = [];
     this.#waiting = [];
+    this.#waitingRuns.clear();
     this.inFlightBytes = 0;
     for (const posted of open) this.#complete(posted, 'flushed');
   }
@@ -197,7 +198,7 @@ export class QueuePair {
     if (first === undefined) return;
     const ends = this.#waiting;
     this.#waiting = [];
-    this.#sendZeros(first.request, this.#waitingRuns, ends);
+    this.#sendZeroFrame(first.request, this.#waitingRuns, ends);
     this.#waitingRuns.clear();
   }
 
@@ -215,7 +216,7 @@ export class QueuePair {
     let left = frames;
     for (const [first, pages] of long) this.#sendRun(posted, first, pages, --left === 0);
     if (this.#zeroRuns.runs > 0) {
-      this.#sendZeros(posted.request, this.#zeroRuns, --left === 0 ? [posted] : NO_REQUEST);
+      this.#sendZeroFrame(posted.request, this.#zeroRuns, --left === 0 ? [posted] : NO_REQUEST);
     }
     if (this.#shortRuns.runs > 0) this.#sendGathered(posted);
   }
@@ -270,7 +271,7 @@ export class QueuePair {
     this.#sent(last ? [posted] : NO_REQUEST, bytes);
   }
 
-  #sendZeros(request: WorkRequest, list: RunList, ends: readonly Posted[]): void {
+  #sendZeroFrame(request: WorkRequest, list: RunList, ends: readonly Posted[]): void {
     this.#prepare(request, OPCODE.ZERO, list.runs, 0, list.pages);
     const bytes = this.#writer.pages(this.#header, list.bytes(), [], this.#written);
     this.#sent(ends, bytes);
