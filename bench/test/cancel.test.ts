@@ -33,6 +33,7 @@ const AFTER_RUN: readonly (readonly [mode: Mode, step: string])[] = [
   ['precopy', 'source:released:sendRun'],
   ['precopy', 'target:running:startHarts'],
   ['precopy', 'source:freed:free'],
+  ['precopy', 'source:freed:reportFreed'],
   ['postcopy', 'source:released:sendRun'],
   ['postcopy', 'source:serving:push'],
 ];

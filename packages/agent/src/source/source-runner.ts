@@ -469,7 +469,7 @@ export class SourceRunner extends MigrationBase<
   async #reportFreed(): Promise<void> {
     // Not before its room is free again: the next migration may be one back to here.
     await this.#freeing;
-    if (this.#result === undefined) throw new Error('freed is reported before anything was freed');
+    assert(this.#result !== undefined, 'freed is reported before anything was freed');
     this.tellCoordinator({ type: 'freed', ...this.about(), ...this.#result });
   }
 

@@ -4,7 +4,8 @@
  *   HANDOVER -> [check: pages of each round, missing bitmap, machine state, digest] -> LANDED | REFUSED
  *
  * It is part of the blackout. The barriers of all rounds have come back to the source before it says
- * HANDOVER, so nothing is waited for here but, with --verify, the hashing of the pages that are here.
+ * HANDOVER, so nothing is waited for here but the end of the rounds' key and, with --verify, the hashing
+ * of the pages that are here.
  */
 import { makeBitmap } from '@godwit/machine';
 import { GodwitError, type Message } from '@godwit/protocol';
