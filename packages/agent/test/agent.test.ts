@@ -10,20 +10,10 @@ import { test } from 'node:test';
 import { memoryMap as map } from '@godwit/machine';
 import { encodeMessage, GodwitError, type Message } from '@godwit/protocol';
 import { WebSocket } from 'ws';
-import { Agent, noMigrations } from '../src/agent.ts';
 import { parseOptions } from '../src/options.ts';
-import { CoordinatorSeen } from '../src/state/coordinator-seen.ts';
 import { Journal } from '../src/state/journal.ts';
-import {
-  image,
-  machineSpec,
-  silent,
-  stateDir,
-  until,
-  workloadSpec,
-} from './support/agent-parts.ts';
-import { FakeCoordinator } from './support/fake-coordinator.ts';
-import { startAgent } from './support/running-agent.ts';
+import { image, machineSpec, stateDir, until, workloadSpec } from './support/agent-parts.ts';
+import { makeAgent, startAgent } from './support/running-agent.ts';
 
 test('a closed agent leaves no thread, socket or timer, and its room is free', async (t) => {
   const held = () => process.getActiveResourcesInfo().filter((kind) => kind !== 'Immediate').length;
@@ -182,23 +172,9 @@ test('the end of former lives is told until a coordinator has taken it in', asyn
   dead.welcomed();
   dead.owned('web', 3);
   dead.close();
-  const coordinator = await FakeCoordinator.listen();
+  const { agent, coordinator } = await makeAgent(t, dir);
   const error = { code: 'internal', detail: '{"why":"not now"}' };
   coordinator.turnsAway = { type: 'turnedAway', error };
-  const args = ['--name', 'a', '--state-dir', dir, '--listen', '127.0.0.1:0', '--memory', '64MiB'];
-  const agent = new Agent({
-    options: parseOptions([...args, '--coordinator', coordinator.url], {}),
-    incarnation: 'life-2',
-    journal: Journal.open(dir, 'life-2'),
-    seen: CoordinatorSeen.open(dir),
-    deaths: Journal.readDeaths(dir, 'life-2'),
-    log: silent,
-    createMigrations: noMigrations,
-  });
-  t.after(async () => {
-    await agent.close();
-    await coordinator.close();
-  });
   await agent.start();
   await until('two hellos', () => coordinator.hellos.length >= 2);
   assert.ok(existsSync(join(dir, 'journal-life-1')));

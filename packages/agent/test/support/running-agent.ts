@@ -17,8 +17,20 @@ export interface RunningAgent {
 
 /** @param flags of the command line, more than name, directory, address and 64 MiB of memory */
 export async function startAgent(t: TestContext, flags: string[] = []): Promise<RunningAgent> {
+  const running = await makeAgent(t, stateDir(t), flags);
+  const { agent } = running;
+  await agent.start();
+  await until('the hello', () => agent.link.connected);
+  return running;
+}
+
+/** One that has not started yet. @param dir may hold what former lives left */
+export async function makeAgent(
+  t: TestContext,
+  dir: string,
+  flags: string[] = [],
+): Promise<RunningAgent> {
   const coordinator = await FakeCoordinator.listen();
-  const dir = stateDir(t);
   const args = ['--name', 'a', '--state-dir', dir, '--listen', '127.0.0.1:0', '--memory', '64MiB'];
   const options = parseOptions([...args, '--coordinator', coordinator.url, ...flags], {});
   const agent = new Agent({
@@ -34,7 +46,5 @@ export async function startAgent(t: TestContext, flags: string[] = []): Promise<
     await agent.close();
     await coordinator.close();
   });
-  await agent.start();
-  await until('the hello', () => agent.link.connected);
   return { agent, coordinator, dir };
 }
