@@ -96,7 +96,10 @@ export function allPresent(migration: Migration): Message {
   };
 }
 
-export function freed(migration: Migration): Message {
+export function freed(
+  migration: Migration,
+  figures: Partial<Message<'freed'>> = {},
+): Message<'freed'> {
   const steps = { stopMs: 1, lastPagesMs: 1, stateMs: 0, landedMs: 1, runMs: 0 };
   return {
     type: 'freed',
@@ -113,11 +116,12 @@ export function freed(migration: Migration): Message {
     clockOffsetMs: 0,
     clockErrorMs: 0,
     verifyMs: 0,
+    ...figures,
   };
 }
 
 /** The target runs it, has all pages, and the source gives its memory back. */
-export function finish(migration: Migration): void {
+export function finish(migration: Migration, figures?: Partial<Message<'freed'>>): void {
   const guest = a.guests.get(g)!;
   b.guests.set(g, { ...guest, epoch: 2 });
   a.guests.delete(g);
@@ -125,7 +129,7 @@ export function finish(migration: Migration): void {
   b.migrations.clear();
   b.send({ type: 'running', ...about(migration), missingPages: 0, atMs: 1 });
   b.send(allPresent(migration));
-  a.send(freed(migration));
+  a.send(freed(migration, figures));
   b.beat();
   a.beat();
 }

@@ -59,6 +59,16 @@ describe('a migration', () => {
     assert.deepEqual([guest.host, guest.epoch, guest.migration], [b.host, 2, undefined]);
   });
 
+  for (const transferMs of [0, Number.MIN_VALUE]) {
+    it(`has no rate when its source says that the bytes took ${transferMs} ms`, async () => {
+      const migration = await migrate();
+      await a.next('grant');
+      finish(migration, { transferMs });
+      const { state, result } = await ended(migration);
+      assert.deepEqual([state, result?.gbps], ['completed', 0]);
+    });
+  }
+
   it('streams its view to a watcher and closes after the last', async () => {
     const migration = await migrate();
     const states: string[] = [];

@@ -8,9 +8,10 @@
  * one number. So "what did I miss" is a filter, whoever asks and for whatever reason it asks: it was
  * slow, it was away, or it is up to date and something just happened. Nothing is queued for anybody.
  *
- * Commits mark the objects they touch, and a move that changes marks the drain it belongs to. What agents say by heartbeat (memory, rates, silence) is no
- * commit, so while somebody watches, everything is looked at once a second. Nobody watching: no cost;
- * the first reader that comes brings the views up to date.
+ * Commits mark the objects they touch, and a move that changes marks the drain it belongs to. What agents
+ * say by heartbeat (memory, rates, silence), and what a drain's plan found, is no commit, so while somebody
+ * watches, everything is looked at once a second. Nobody watching: no cost; the first reader that comes
+ * brings the views up to date.
  */
 import { createHash } from 'node:crypto';
 import type { Drain, Guest, Host, Migration } from '@godwit/protocol';
@@ -71,7 +72,6 @@ export class EventHub {
     this.#endWatches = [
       store.watch(ALL_KEYS, store.revision, ({ key }) => this.#committed(key)),
       parts.migrations.watchAll((view) => this.#moved(view)),
-      parts.drains.watchAll(({ host }) => this.#mark('drain', host)),
     ];
   }
 

@@ -2,7 +2,7 @@
  * How much memory of a host is nobody's: what it says is free, less what was promised and has not
  * arrived there yet.
  *
- *   heartbeats, moves (waiting, open), guests being made --> [room] --> planner, checks, host ls
+ *   heartbeats, moves (waiting, open), guests being made or just made --> [room] --> planner, checks, host ls
  *
  * A reservation an agent has made is in its free bytes, and it shows the guest in the same
  * heartbeat; until then the promise is counted here. So promises add up, and none counts twice.
@@ -56,7 +56,8 @@ export class Room {
     }
     for (const { state, host, spec } of this.#records.guests.values()) {
       // A guest just made runs on record a moment before a heartbeat shows what it took.
-      if (state === 'creating' || state === 'running') promise(host, spec.name, spec.memoryBytes);
+      const mayBeNew = state === 'running' && this.#agents.lastHeard(host) !== undefined;
+      if (state === 'creating' || mayBeNew) promise(host, spec.name, spec.memoryBytes);
     }
     return promised;
   }
