@@ -26,7 +26,7 @@ export function firstNonZero(offset: usize, pages: u32): u32 {
   return pages;
 }
 
-/** `bytes` bytes from `offset` on become `value`, in the processor's own time. */
+/** `bytes` bytes from `offset` on become `value`. */
 export function fill(offset: usize, value: u8, bytes: usize): void {
   memory.fill(offset, value, bytes);
 }

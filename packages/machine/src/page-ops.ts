@@ -44,7 +44,7 @@ export function loadPageOps(memory: WebAssembly.Memory): PageOps {
   return {
     isZero: (offset) => wasm.isZero(offset) !== 0,
     firstNonZero: (offset, pages) => wasm.firstNonZero(offset, pages) >>> 0,
-    fill: (offset, value, length) => wasm.fill(offset, value, length),
+    fill: wasm.fill,
     hash64(offset, length = map.PAGE_SIZE) {
       const inside = offset >= 0 && length > 0 && offset + length <= size;
       if (!inside || length % 64 !== 0)

@@ -71,6 +71,14 @@ test('a pattern that is given a region stays inside it', () => {
   const spec = makeSpec({ pages: 1024, harts: 1 }, { pattern: 'uniform', hotPages: 60, seed: 3 });
   const cursor = new WritePattern(spec, 1024, 1, 0).cursor(0);
   assert.equal(new Set(Array.from({ length: 6000 }, () => cursor.next())).size, 60);
+  const refused = [
+    { pattern: 'idle', hotPages: 60 },
+    { pattern: 'hotset', hotPages: 0 },
+    { pattern: 'uniform', hotPages: 1025 },
+  ] as const;
+  for (const given of refused) {
+    assert.throws(() => makeSpec({ pages: 1024, harts: 1 }, given), { code: 'workload.bad_spec' });
+  }
 });
 
 test('the hot set takes 15 of 16 writes and is as large as it was told', () => {

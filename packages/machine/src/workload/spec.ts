@@ -22,7 +22,10 @@ export interface WorkloadSpec {
   readonly content: Content;
   /** Any 32-bit number; the same seed gives the same guest. */
   readonly seed: number;
-  /** Pages of the region that is written, at least one a hart; 0 = all of memory (`hotset` has always one). */
+  /**
+   * Pages of the region that is written, at least one a hart. 0: all of memory is; a `hotset` has always
+   * a region, an `idle` guest none.
+   */
   readonly hotPages: number;
   /** Pages written a second, all harts together; `UNLIMITED` = as fast as the harts go. */
   readonly pagesPerSecond: number;
@@ -78,9 +81,10 @@ export function checkSpec(spec: WorkloadSpec, pages: number, harts: number): voi
   need('seed', seedFits, spec.seed, 'an integer of 32 bits');
   const hot = spec.hotPages;
   const hotFits = Number.isInteger(hot) && hot >= harts && hot <= pages;
-  const mayBeNone = spec.pattern !== 'hotset';
-  const isGood = (mayBeNone && hot === 0) || (spec.pattern !== 'idle' && hotFits);
-  need('hotPages', isGood, hot, spec.pattern === 'idle' ? '0' : `${harts} to ${pages}`);
+  const region = `${harts} to ${pages}`;
+  if (spec.pattern === 'idle') need('hotPages', hot === 0, hot, '0');
+  else if (spec.pattern === 'hotset') need('hotPages', hotFits, hot, region);
+  else need('hotPages', hotFits || hot === 0, hot, `0 or ${region}`);
   const rate = spec.pagesPerSecond;
   const rateFits = Number.isInteger(rate) && rate >= UNLIMITED && rate <= PAGES_PER_SECOND_MAX;
   need('rate', rateFits, rate, `0 to ${PAGES_PER_SECOND_MAX} pages/s or unlimited`);
