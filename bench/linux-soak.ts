@@ -4,11 +4,23 @@
  *   npm run soak:linux [-- --moves 100 --seed 1 --memory 256MiB --json]
  *
  * The Linux is the image that `godwit image pull` made, or GODWIT_GUEST_IMAGE names a directory with `Image`
- * and `initrd.cpio.gz`. What is checked is in the command line package (linux-guest.ts): checksums of 64 MiB, every
+ * and `initrd.cpio.gz`. What is checked is in packages/cli/src/linux-guest.ts: checksums of 64 MiB, every
  * console line once and in order, a sleeper that wakes, and a kernel log without complaint.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ApiClient, findLinux, LinuxGuest, parseSize } from '@godwit/cli';
+import {
+  ApiClient,
+  CommandError,
+  findLinux,
+  LinuxGuest,
+  type LinuxImage,
+  parseSize,
+  printError,
+  processIo,
+} from '@godwit/cli';
 import type { Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
 import { randomBelow } from './random.ts';
@@ -18,7 +30,7 @@ const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
 /** A guest that uses its console is moved at any moment of what it does. */
 const PAUSE_MS_MAX = 500;
 
-export interface LinuxSoakResult {
+interface LinuxSoakResult {
   readonly moves: number;
   readonly bootMs: number;
   readonly errors: readonly string[];
@@ -27,20 +39,19 @@ export interface LinuxSoakResult {
   readonly counts: Readonly<Record<string, number>>;
 }
 
-export interface LinuxSoakOptions {
+interface LinuxSoakOptions {
+  readonly image: LinuxImage;
   readonly moves: number;
   readonly seed: number;
-  readonly memory: string;
+  readonly memoryBytes: number;
   readonly say: (line: string) => void;
 }
 
-export async function linuxSoak(options: LinuxSoakOptions): Promise<LinuxSoakResult> {
-  const { moves, seed, say } = options;
-  const memoryBytes = parseSize(options.memory);
+async function linuxSoak(options: LinuxSoakOptions): Promise<LinuxSoakResult> {
+  const { image, moves, seed, memoryBytes, say } = options;
   const cluster = await Cluster.start({ agents: 3, env: { GODWIT_TEST_POISON: '1' } });
   let guest: LinuxGuest | undefined;
   try {
-    const image = await findLinux(process.env, cluster.imageDirectory);
     const api = new ApiClient({ url: cluster.url });
     const where = { api, name: 'linux', host: 'a' };
     const booted = await LinuxGuest.boot({ ...where, image, memoryBytes });
@@ -84,7 +95,17 @@ async function oneMove(
   return undefined;
 }
 
-if (import.meta.main) {
+function print({ errors, downtimeMs, counts, ...rest }: LinuxSoakResult, isJson: boolean): void {
+  for (const error of errors) console.error(`error: ${error}`);
+  if (isJson) {
+    console.log(JSON.stringify({ ...rest, errors: errors.length, downtimeMs, counts }));
+    return;
+  }
+  const down = `downtime ${downtimeMs.median.toFixed(1)} ms, p99 ${downtimeMs.p99.toFixed(1)} ms`;
+  console.log(`${rest.moves} moves, ${errors.length} errors, ${down}, ${JSON.stringify(counts)}`);
+}
+
+async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       moves: { type: 'string', default: '100' },
@@ -93,19 +114,24 @@ if (import.meta.main) {
       json: { type: 'boolean', default: false },
     },
   });
-  const result = await linuxSoak({
-    moves: Number(values.moves),
-    seed: Number(values.seed),
-    memory: values.memory,
-    say: (line) => console.error(line),
-  });
-  for (const error of result.errors) console.error(`error: ${error}`);
-  const { errors, downtimeMs, counts, ...rest } = result;
-  if (values.json)
-    console.log(JSON.stringify({ ...rest, errors: errors.length, downtimeMs, counts }));
-  else {
-    const down = `downtime ${downtimeMs.median.toFixed(1)} ms, p99 ${downtimeMs.p99.toFixed(1)} ms`;
-    console.log(`${rest.moves} moves, ${errors.length} errors, ${down}, ${JSON.stringify(counts)}`);
+  // Before anything starts: without a Linux there is nothing to move.
+  const directory = mkdtempSync(join(tmpdir(), 'godwit-images-'));
+  try {
+    const result = await linuxSoak({
+      image: await findLinux(process.env, directory),
+      moves: Number(values.moves),
+      seed: Number(values.seed),
+      memoryBytes: parseSize(values.memory),
+      say: (line) => console.error(line),
+    });
+    print(result, values.json);
+    return result.errors.length === 0 ? 0 : 1;
+  } catch (error) {
+    printError(processIo(), CommandError.from(error), false);
+    return CommandError.from(error).exit;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
   }
-  process.exitCode = errors.length === 0 ? 0 : 1;
 }
+
+process.exitCode = await main();

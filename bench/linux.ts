@@ -7,9 +7,9 @@
  * modes, with the same kernel. Downtime is from the last instruction at the source to the first at the
  * target; for QEMU from the STOP to the RESUME event. Moves of the warm-up are not counted: V8 compiles
  * what runs often while it runs. Nor is one before each alternation: the peer warms memory that lay idle
- * before each of its moves, and ours lay idle meanwhile. The peer's scripts take no guest below 512 MiB; memory that an idle guest
- * never touched costs neither side downtime. Whole runs (15 alternations or more) write
- * docs/results/linux.md.
+ * before each of its moves, and ours lay idle meanwhile. The peer's scripts take no guest below 512 MiB;
+ * memory that an idle guest never touched costs neither side downtime. Whole runs (15 alternations or
+ * more) write docs/results/linux.md.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -11,9 +11,9 @@
  *
  * Ours writes 1 MiB/s where the scenario says idle: its count of writes is the heartbeat that is watched
  * from outside, as QEMU's guest prints one on its console, and for as long after the move as the peer's
- * is: a stall that comes late counts on both sides. A pair is one move in every mode by either
- * side; the mode with the least median total stands for its side. --quick is one pair with half of the
- * memory and writes no result; otherwise docs/results/peers.md and .svg are written.
+ * is: a stall that comes late counts on both sides. A pair is one move in every mode by either side; the
+ * mode with the least median total stands for its side. --quick is one pair with half of the memory and
+ * writes no result; otherwise docs/results/peers.md and .svg are written.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -25,7 +25,7 @@ import { type QemuRun, qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
 
 const MIB = 2 ** 20;
-/** The peer's guest is watched for so long after its move, and so stands warm before the next. */
+/** The peer's guest is watched for so long after its move. */
 const WATCHED_AFTER_MS = 1000;
 const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
 /** The peer's best mode differs by scenario: plain, more streams, post-copy that lets faults overtake. */
