@@ -29,6 +29,7 @@ export class Qemu {
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #ended: Promise<unknown>;
   #output = '';
+  #errors = '';
   #outputEnded = false;
   #taken = 0;
   #heard: () => void = () => {};
@@ -46,6 +47,10 @@ export class Qemu {
     this.#process.stdout.on('end', () => {
       this.#outputEnded = true;
       this.#heard();
+    });
+    this.#process.stderr.setEncoding('latin1');
+    this.#process.stderr.on('data', (text: string) => {
+      this.#errors += text;
     });
     // The process may end by itself while input is still on its way.
     this.#process.stdin.on('error', () => {});
@@ -67,7 +72,7 @@ export class Qemu {
         const at = this.#output.indexOf(end, this.#taken);
         if (at >= 0) return this.#take(at + end.length);
         if (late || this.#outputEnded) {
-          const why = late ? `nothing for ${READ_DEADLINE_MS} ms` : 'QEMU ended';
+          const why = late ? `nothing for ${READ_DEADLINE_MS} ms` : await this.#ending();
           throw new Error(`${why}, without ${JSON.stringify(end)}`);
         }
         await new Promise<void>((resolve) => {
@@ -77,6 +82,12 @@ export class Qemu {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  async #ending(): Promise<string> {
+    await this.#ended;
+    const { exitCode, signalCode } = this.#process;
+    return `QEMU ended with ${exitCode ?? signalCode}: ${this.#errors.trim()}`;
   }
 
   #take(end: number): string {
