@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { type ErrorData, GodwitError } from '@godwit/protocol';
 import { Agent } from './agent.ts';
+import { whySmallPages } from './guest/huge-pages.ts';
 import { leave } from './leaving.ts';
 import { openLog } from './log.ts';
 import { createMigrations } from './migration/manager.ts';
@@ -58,6 +59,8 @@ async function run(): Promise<void> {
   });
   await agent.start();
   log.info({ incarnation, control: agent.controlAddress, deaths: deaths.length }, 'agent is ready');
+  const why = whySmallPages();
+  if (why !== undefined) log.warn({ why }, 'guests have small pages: each move takes longer');
   await tell({ type: 'ready', control: agent.controlAddress });
   warmUp(WARM_THREADS).catch((error) => log.warn({ err: error }, 'no threads ahead'));
 }

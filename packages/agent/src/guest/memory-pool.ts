@@ -14,10 +14,11 @@
  *
  * Main thread only.
  */
-import { GuestMemory } from '@godwit/machine';
+import { GuestMemory, type GuestMemoryOptions } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { collectGarbage } from '../collect.ts';
 import { collectThreads } from '../thread.ts';
+import { adviseHugePages } from './huge-pages.ts';
 import { asGodwitError } from './machine-errors.ts';
 import { runMemoryTask } from './memory-task.ts';
 
@@ -93,7 +94,7 @@ export class MemoryPool {
       const [idle] = at < 0 ? [] : this.#idle.splice(at, 1);
       const reused = idle?.memory.reset(harts);
       if (reused === undefined) this.#shrinkIdle(this.freeBytes - ramBytes);
-      const memory = reused ?? GuestMemory.create({ ramBytes, harts });
+      const memory = reused ?? makeMemory({ ramBytes, harts });
       this.#reserved.set(guest, ramBytes);
       return { memory, scrubbed: idle?.scrubbed ?? null };
     } catch (error) {
@@ -157,6 +158,12 @@ export class MemoryPool {
     while (this.#idle.length > 0 && this.idleBytes > bytesMax) this.#idle.shift();
     if (this.#idle.length < before) giveBack();
   }
+}
+
+function makeMemory(options: GuestMemoryOptions): GuestMemory {
+  const made = GuestMemory.create(options);
+  adviseHugePages(made.memory);
+  return made;
 }
 
 async function scrubOnThread(memory: GuestMemory): Promise<void> {
