@@ -30,7 +30,12 @@ class Recorder implements LandingPlace {
   error: GodwitError | null = null;
   copiedBytes = 0;
 
+  /** From `admit` to `finish`: only then may bytes land. */
+  isPlacing = false;
+
   admit(header: FrameHeader): void {
+    assert.ok(!this.isPlacing, 'one frame at a time');
+    this.isPlacing = true;
     this.log.push(`admit ${header.opcode}`);
   }
   admitRun(_header: FrameHeader, first: number, pages: number): void {
@@ -48,6 +53,7 @@ class Recorder implements LandingPlace {
     if (!this.isZero(page)) this.ram.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
   }
   claim(page: number): boolean {
+    assert.ok(this.isPlacing);
     if (this.lost(page)) return false;
     this.claimed.add(page);
     return true;
@@ -60,7 +66,11 @@ class Recorder implements LandingPlace {
     assert.ok(this.claimed.delete(page));
     this.log.push(`unclaim ${page}`);
   }
+  finish(): void {
+    this.isPlacing = false;
+  }
   frameLanded(header: FrameHeader): void {
+    assert.ok(!this.isPlacing);
     this.log.push(`frame ${header.sequence}`);
   }
   copied(bytes: number): void {
@@ -281,8 +291,10 @@ test('pages that were being filled are given back when the socket has closed', (
   assert.deepEqual([...place.claimed].length, 13);
   reader.fail(new GodwitError('wire.bad_frame', { why: 'test' }));
   assert.equal(place.claimed.size, 13, 'not before: the kernel may hold the view');
+  assert.ok(place.isPlacing, 'nor does the key count as unused');
   reader.end();
   assert.equal(place.claimed.size, 0);
+  assert.ok(!place.isPlacing);
   reader.end();
 });
 

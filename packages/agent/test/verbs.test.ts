@@ -16,7 +16,7 @@ import {
 import fc from 'fast-check';
 import { FrameWriter } from '../src/channel/frame-writer.ts';
 import { Pacer } from '../src/channel/pacer.ts';
-import { RegionTable } from '../src/channel/regions.ts';
+import { FAULTS_CHANNEL, RegionTable } from '../src/channel/regions.ts';
 import { Staging } from '../src/channel/staging.ts';
 import { CompletionQueue, QueuePair, type WorkRequest } from '../src/channel/verbs.ts';
 import { StripeTable } from '../src/source/stripe-table.ts';
@@ -45,6 +45,21 @@ test('a region opens to its key, for its pages, until it is revoked, in every ta
   assert.ok(!other.holds(entry, rkey));
   assert.equal(other.find(rkey), -1);
   table.revoke(rkey);
+});
+
+test('a channel that places under a key is seen until it finishes, also when the key is gone', () => {
+  const table = new RegionTable();
+  const { rkey } = table.registerRegion({ firstPage: 0, pages: 8, access: 'write' });
+  const channels = new RegionTable(table.sab);
+  assert.equal(channels.begin(1, rkey), channels.find(rkey));
+  assert.equal(channels.begin(FAULTS_CHANNEL, 7), -1);
+  table.revoke(rkey);
+  const placing = () => [0, 1, FAULTS_CHANNEL].filter((channel) => table.isPlacing(channel, rkey));
+  assert.deepEqual(placing(), [1]);
+  assert.equal(channels.begin(0, rkey), -1, 'it was taken away before');
+  assert.deepEqual(placing(), [0, 1], 'asked for nothing, which is safe');
+  for (const channel of [0, 1]) channels.finish(channel);
+  assert.deepEqual(placing(), []);
 });
 
 test('key 0 opens nothing, keys differ, and a full table says so', () => {

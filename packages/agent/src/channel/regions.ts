@@ -7,11 +7,17 @@
  * every channel thread. An entry is written before its key is stored and is unusable from the moment
  * the key is 0; keys are random, never 0 and never reused within a table.
  *
+ * Beside the entries stands, for each channel, the key of the frame it is placing. A channel names the
+ * key before it looks for it, main takes the key away before it looks who names it, and all of these
+ * are sequentially consistent: a channel that main does not find naming a revoked key will not find the
+ * key. So a revocation asks only those threads that are in the middle of a frame, and mostly none.
+ *
  *   thread            may
- *   main              register, revoke
- *   channel, faults   find, allows, holds
+ *   main              register, revoke, isPlacing
+ *   channel, faults   begin and finish (its own channel), access, covers, holds
  */
 import { randomInt } from 'node:crypto';
+import { CHANNELS_MAX } from '@godwit/protocol';
 
 /** write: any page, in a round. land: absent pages only, post-copy. read: READ is answered. */
 export type Access = 'write' | 'land' | 'read';
@@ -29,15 +35,22 @@ const KEY = 0;
 const FIRST = 1;
 const PAGES = 2;
 const ACCESS = 3;
+/** The page channels', and one for the faults channel. */
+const PLACING_WORDS = CHANNELS_MAX + 1;
+/** The faults channel's place among the channels. */
+export const FAULTS_CHANNEL = CHANNELS_MAX;
 
 export class RegionTable {
   readonly sab: SharedArrayBuffer;
   readonly #words: Uint32Array<SharedArrayBuffer>;
+  /** Key of the frame each channel is placing, 0 for none. */
+  readonly #placing: Uint32Array<SharedArrayBuffer>;
   readonly #used = new Set<number>();
 
-  constructor(sab = new SharedArrayBuffer(ENTRIES * ENTRY_WORDS * 4)) {
+  constructor(sab = new SharedArrayBuffer((ENTRIES * ENTRY_WORDS + PLACING_WORDS) * 4)) {
     this.sab = sab;
-    this.#words = new Uint32Array(sab);
+    this.#words = new Uint32Array(sab, 0, ENTRIES * ENTRY_WORDS);
+    this.#placing = new Uint32Array(sab, this.#words.byteLength, PLACING_WORDS);
   }
 
   /**
@@ -69,6 +82,26 @@ export class RegionTable {
       if (Atomics.load(this.#words, entry + KEY) === key) return entry;
     }
     return -1;
+  }
+
+  /**
+   * A channel is about to place a frame's bytes, until `finish`.
+   *
+   * @returns the entry of the key, -1 when there is none
+   */
+  begin(channel: number, key: number): number {
+    Atomics.store(this.#placing, channel, key);
+    return this.find(key);
+  }
+
+  /** The frame is complete, or no byte of it will come any more. */
+  finish(channel: number): void {
+    Atomics.store(this.#placing, channel, 0);
+  }
+
+  /** Whether bytes under the key may still land through the channel, though it has been revoked. */
+  isPlacing(channel: number, key: number): boolean {
+    return Atomics.load(this.#placing, channel) === key;
   }
 
   /** Whether the entry still belongs to the key. */

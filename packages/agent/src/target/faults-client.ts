@@ -25,6 +25,7 @@ import {
 } from '@godwit/protocol';
 import { closeError } from '../channel/close-codes.ts';
 import type { FrameWriter } from '../channel/frame-writer.ts';
+import { FAULTS_CHANNEL } from '../channel/regions.ts';
 import { CompletionQueue, QueuePair } from '../channel/verbs.ts';
 import type { FaultHistogram } from './fault-histogram.ts';
 import { LandingReader } from './landing-reader.ts';
@@ -76,7 +77,7 @@ export class FaultsClient {
     this.#options = options;
     this.#guest = options.guest;
     this.#states = new PageStates(options.guest);
-    this.#placement = new Placement(options);
+    this.#placement = new Placement({ ...options, channel: FAULTS_CHANNEL });
     this.#link = new TargetLink({
       ...options,
       kind: 'faults',
@@ -176,6 +177,7 @@ export class FaultsClient {
       claim: (page) => placement.claim(page),
       landed: (page) => this.#landed(page),
       unclaim: (page) => placement.unclaim(page),
+      finish: () => placement.finish(),
       copied: () => {},
       frameLanded: (header) => this.#answered(header, writer),
       barrier: () => {

@@ -106,6 +106,7 @@ export class LandingChannel {
       claim: (page) => placement.claim(page),
       landed: (page) => placement.landed(page),
       unclaim: (page) => placement.unclaim(page),
+      finish: () => placement.finish(),
       copied: (bytes) => counters.add(channel, 'copiedBytes', bytes),
       frameLanded: (header, bytes) => this.#frameLanded(header, bytes, writer),
       barrier: (header) => this.#barrier(header, writer),

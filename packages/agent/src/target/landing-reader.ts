@@ -61,6 +61,8 @@ export interface LandingPlace {
   landed(page: number): void;
   /** The channel ended while a won page was being filled. */
   unclaim(page: number): void;
+  /** No byte of the frame that was admitted can land any more: it is complete, or the channel ended. */
+  finish(): void;
   /** A frame with pages is complete. */
   frameLanded(header: FrameHeader, wireBytes: number): void;
   /** So many page bytes were copied in user space. */
@@ -160,6 +162,7 @@ export class LandingReader implements SocketReader {
       }
     }
     this.#unfinished = false;
+    this.#place.finish();
   }
 
   /** Whether bytes of a frame under this key are still to come. */
@@ -275,6 +278,7 @@ export class LandingReader implements SocketReader {
     this.#state = 'head';
     this.#have = 0;
     this.#need = this.#headBytes;
+    this.#place.finish();
     this.#place.frameLanded(this.#header, this.#wireBytes);
   }
 

@@ -49,7 +49,7 @@ export class Placement {
   }
 
   /**
-   * Checks a frame against the region its key opens. An answer to READ carries the source's key, which
+   * Checks a frame against the region its key opens; until `finish` its bytes may land. An answer to READ carries the source's key, which
    * opens nothing here: it lands where the READ's owner says, `answerKey`.
    *
    * @throws GodwitError `channel.protection`, `wire.bad_frame`
@@ -57,7 +57,7 @@ export class Placement {
   admit(header: FrameHeader, answerKey?: number): void {
     const { regions, gate, board, channel } = this.#options;
     this.#key = answerKey ?? header.key;
-    this.#entry = regions.find(this.#key);
+    this.#entry = regions.begin(channel, this.#key);
     if (this.#entry < 0) this.#refuse(header, 'no such key');
     const access = regions.access(this.#entry);
     this.#land = access === 'land';
@@ -69,6 +69,10 @@ export class Placement {
   admitRun(header: FrameHeader, firstPage: number, pages: number): void {
     if (this.#options.regions.covers(this.#entry, firstPage, pages)) return;
     this.#refuse(header, `pages ${firstPage} to ${firstPage + pages - 1} lie outside its region`);
+  }
+
+  finish(): void {
+    this.#options.regions.finish(this.#options.channel);
   }
 
   stillAdmitted(): boolean {

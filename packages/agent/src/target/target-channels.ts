@@ -122,8 +122,10 @@ export class TargetChannels {
    * of a frame under it fails with `channel.protection`.
    */
   async revoke(key: number): Promise<void> {
-    this.#options.regions.revoke(key);
-    await Promise.all(this.#threads.map((thread) => thread.call('cutOff', key)));
+    const { regions } = this.#options;
+    regions.revoke(key);
+    const placing = this.#threads.filter((_, channel) => regions.isPlacing(channel, key));
+    await Promise.all(placing.map((thread) => thread.call('cutOff', key)));
   }
 
   /**
