@@ -23,6 +23,12 @@ export const PROGRESS_MS = 250;
 /** While pages are served or awaited nobody is in doubt: ask rarely. */
 export const SERVING_ASK_AGAIN_MS = 4 * ASK_AGAIN_MS;
 
+/**
+ * How long news of a guest that stands still may wait. Sooner, encoding it here and taking it in at the
+ * coordinator would want the processors that the switchover needs; a switchover in trouble takes longer.
+ */
+const NEWS_WAITS_MS = 50;
+
 /** How long a link outlives its migration, so that the last words on it arrive. */
 const LINGER_MS = 2_000;
 
@@ -49,7 +55,12 @@ export abstract class MigrationBase<
   protected readonly clock = new ClockOffset();
   protected readonly log: Agent['log'];
   protected link: PeerLink | undefined;
+  /** Phases of the blackout, from which the next one follows at once. */
+  protected abstract readonly quietPhases: readonly P[];
   readonly #finals: (() => void)[] = [];
+  /** Phases entered that the coordinator has not been told of. */
+  #news: Message<'phase'>[] = [];
+  #newsTimer: NodeJS.Timeout | undefined;
   #ended = false;
 
   protected constructor(
@@ -142,6 +153,7 @@ export abstract class MigrationBase<
 
   /** @returns false when the coordinator is out of reach; `coordinatorBack` will come */
   protected tellCoordinator(message: Message): boolean {
+    this.#tellNews();
     this.agent.metrics.said(message);
     return this.agent.link.send(message);
   }
@@ -160,9 +172,19 @@ export abstract class MigrationBase<
 
   protected endCore(): void {
     this.#ended = true;
+    clearTimeout(this.#newsTimer);
     this.core.stop();
     this.link?.close();
     this.link = undefined;
+  }
+
+  /** Before anything else is said: the coordinator hears of phases in their order. */
+  #tellNews(): void {
+    if (this.#news.length === 0) return;
+    clearTimeout(this.#newsTimer);
+    this.#newsTimer = undefined;
+    for (const phase of this.#news.splice(0)) this.agent.link.send(phase);
+    this.agent.changed();
   }
 
   #perform(effect: X, event: E): void {
@@ -173,7 +195,7 @@ export abstract class MigrationBase<
   #entered(phase: P, event: E, why: string): void {
     this.log.info({ phase, event }, why);
     this.entered(phase);
-    this.tellCoordinator({
+    this.#news.push({
       type: 'phase',
       migration: this.grant.migration,
       role: this.grant.role,
@@ -183,7 +205,8 @@ export abstract class MigrationBase<
       atNs: Math.round(nowNs()),
       note: `${event}: ${why}`,
     });
-    this.agent.changed();
+    if (!this.quietPhases.includes(phase)) this.#tellNews();
+    else this.#newsTimer ??= setTimeout(() => this.#tellNews(), NEWS_WAITS_MS);
     if (!this.core.isFinal) return;
     setTimeout(() => this.link?.close(), LINGER_MS).unref();
     for (const callback of this.#finals.splice(0)) callback();

@@ -11,7 +11,7 @@
  * Main thread only; page bytes are placed by the landing threads (target-channels.ts). The decisions
  * are the tables' (packages/protocol/src/cores/target.ts).
  */
-import { PageStates, runTimes, takeLongestStallUs } from '@godwit/machine';
+import { PageStates, takeLongestStallUs, whenRunning } from '@godwit/machine';
 import {
   ASK_AGAIN_MS,
   CONNECT_DEADLINE_MS,
@@ -56,6 +56,7 @@ export class TargetRunner extends MigrationBase<
   TargetFacts,
   TargetCondition
 > {
+  protected readonly quietPhases: readonly TargetPhase[] = ['landed', 'running'];
   /** Milliseconds it took to reserve and touch the memory; rejects when there is no room. */
   readonly ready: Promise<number>;
   #guest: Guest | undefined;
@@ -361,7 +362,6 @@ export class TargetRunner extends MigrationBase<
     guest.state = 'running';
     takeLongestStallUs(guest.memory);
     guest.start();
-    this.agent.changed();
   }
 
   /** RUNNING carries the stamp of the first instruction, which the hart's own thread takes. */
@@ -387,15 +387,8 @@ export class TargetRunner extends MigrationBase<
   }
 
   async #waitForFirstInstruction(): Promise<number> {
-    const askedNs = nowNs();
     const { memory } = this.#guest as Guest;
-    const sinceNs = this.#runReceivedNs || askedNs - 1e6;
-    while (nowNs() - askedNs < FIRST_INSTRUCTION_WAIT_MS * 1e6) {
-      const startedNs = fromHrtime(runTimes(memory).startedNs);
-      if (startedNs >= sinceNs) return startedNs;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    return nowNs();
+    return whenRunning(memory, FIRST_INSTRUCTION_WAIT_MS).then(fromHrtime, nowNs);
   }
 
   #pull(): void {
