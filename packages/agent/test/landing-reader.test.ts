@@ -49,8 +49,12 @@ class Recorder implements LandingPlace {
   writes(first: number, pages: number): void {
     for (let page = first; page < first + pages; page++) this.written.add(page);
   }
-  zero(page: number): void {
-    if (!this.isZero(page)) this.ram.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+  zeros(first: number, pages: number): void {
+    for (let page = first; page < first + pages; page++) {
+      if (!this.claim(page)) continue;
+      if (!this.isZero(page)) this.ram.fill(0, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+      this.landed(page);
+    }
   }
   claim(page: number): boolean {
     assert.ok(this.isPlacing);

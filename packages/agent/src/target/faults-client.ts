@@ -173,7 +173,7 @@ export class FaultsClient {
       admitRun: (header, first, pages) => this.#admitRun(header, first, pages),
       stillAdmitted: () => placement.stillAdmitted(),
       writes: (first, pages) => this.#options.board.markWritten(first, pages),
-      zero: (page) => placement.zero(page),
+      zeros: (first, pages) => placement.zeros(first, pages),
       claim: (page) => placement.claim(page),
       landed: (page) => this.#landed(page),
       unclaim: (page) => placement.unclaim(page),

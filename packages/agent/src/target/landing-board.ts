@@ -66,10 +66,29 @@ export class LandingBoard {
     }
   }
 
-  /** Whether the page is all zero because it began so and was never given a byte. */
-  isUntouched(page: number): boolean {
-    if (Atomics.load(this.#control, FRESH) === 0) return false;
-    return ((Atomics.load(this.#written, page >>> 5) >>> (page & 31)) & 1) === 0;
+  /**
+   * Visits the pages of a run that may not be zero, in runs of their own: the others are, because they
+   * began so and were never given a byte.
+   */
+  forEachWritten(
+    firstPage: number,
+    pages: number,
+    visit: (firstPage: number, pages: number) => void,
+  ): void {
+    if (Atomics.load(this.#control, FRESH) === 0) return visit(firstPage, pages);
+    const end = firstPage + pages;
+    let start = -1;
+    for (let page = firstPage; page < end; ) {
+      const bits = Atomics.load(this.#written, page >>> 5) >>> (page & 31);
+      const isWritten = (bits & 1) === 1;
+      if (isWritten && start < 0) start = page;
+      if (!isWritten && start >= 0) {
+        visit(start, page - start);
+        start = -1;
+      }
+      page = bits === 0 ? (page | 31) + 1 : page + 1;
+    }
+    if (start >= 0) visit(start, end - start);
   }
 
   countRound(round: number, pages: number): void {

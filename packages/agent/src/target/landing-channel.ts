@@ -102,7 +102,7 @@ export class LandingChannel {
       admitRun: (header, first, pages) => placement.admitRun(header, first, pages),
       stillAdmitted: () => placement.stillAdmitted(),
       writes: (first, pages) => board.markWritten(first, pages),
-      zero: (page) => placement.zero(page),
+      zeros: (first, pages) => placement.zeros(first, pages),
       claim: (page) => placement.claim(page),
       landed: (page) => placement.landed(page),
       unclaim: (page) => placement.unclaim(page),

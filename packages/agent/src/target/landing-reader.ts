@@ -53,8 +53,8 @@ export interface LandingPlace {
   stillAdmitted(): boolean;
   /** These pages are about to be given bytes. */
   writes(firstPage: number, pages: number): void;
-  /** Makes a page all zero. */
-  zero(page: number): void;
+  /** Makes these pages all zero: wins them, and lands them. */
+  zeros(firstPage: number, pages: number): void;
   /** Wins the right to fill a page. A page that is not won is read and thrown away. */
   claim(page: number): boolean;
   /** All bytes of a won page are in place. */
@@ -312,8 +312,11 @@ export class LandingReader implements SocketReader {
       this.#eachRun((first, pages) => this.#place.admitRun(header, first, pages));
       this.#runsChecked = true;
     }
-    const carried = Math.floor((this.#have - descriptors) / PAGE_BYTES);
-    const complete = header.opcode === OPCODE.ZERO ? header.pages : carried;
+    if (header.opcode === OPCODE.ZERO) {
+      this.#eachRun((first, pages) => this.#place.zeros(first, pages));
+      return;
+    }
+    const complete = Math.floor((this.#have - descriptors) / PAGE_BYTES);
     let index = 0;
     this.#eachRun((first, pages) => {
       const end = Math.min(index + pages, complete);
@@ -324,18 +327,14 @@ export class LandingReader implements SocketReader {
     this.#pagesDone = complete;
   }
 
-  /** Puts one staged page, or zeros, where it belongs. */
+  /** Puts one staged page where it belongs. */
   #placeStaged(page: number, index: number): void {
     if (!this.#place.claim(page)) return;
-    if (this.#header.opcode === OPCODE.ZERO) {
-      this.#place.zero(page);
-    } else {
-      this.#place.writes(page, 1);
-      const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
-      // Not `set`: between shared and private memory it copies word by word.
-      this.#staging.copy(this.#place.ram, page * PAGE_BYTES, from, from + PAGE_BYTES);
-      this.#place.copied(PAGE_BYTES);
-    }
+    this.#place.writes(page, 1);
+    const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
+    // Not `set`: between shared and private memory it copies word by word.
+    this.#staging.copy(this.#place.ram, page * PAGE_BYTES, from, from + PAGE_BYTES);
+    this.#place.copied(PAGE_BYTES);
     this.#place.landed(page);
   }
 

@@ -88,10 +88,24 @@ export class Placement {
     return !this.#land || this.#states.tryLand(page);
   }
 
-  /** A page that began as zeros and was given nothing is not written again. */
-  zero(page: number): void {
-    if (this.#options.board.isUntouched(page)) return;
-    this.#pageOps.fill(memoryMap.RAM + page * PAGE_BYTES, 0, PAGE_BYTES);
+  /** Pages that began as zeros and were given nothing are not written again. */
+  zeros(firstPage: number, pages: number): void {
+    if (this.#land) return this.#landZeros(firstPage, pages);
+    this.#options.board.forEachWritten(firstPage, pages, (first, count) =>
+      this.#fill(first, count),
+    );
+  }
+
+  #landZeros(firstPage: number, pages: number): void {
+    for (let page = firstPage; page < firstPage + pages; page++) {
+      if (!this.claim(page)) continue;
+      this.#options.board.forEachWritten(page, 1, (first, count) => this.#fill(first, count));
+      this.landed(page);
+    }
+  }
+
+  #fill(firstPage: number, pages: number): void {
+    this.#pageOps.fill(memoryMap.RAM + firstPage * PAGE_BYTES, 0, pages * PAGE_BYTES);
   }
 
   landed(page: number): void {
