@@ -125,6 +125,7 @@ export abstract class MigrationBase<
 
   /** Takes a link that stands; what it brings goes to `onPeer`, its loss is an event. */
   protected useLink(link: PeerLink): void {
+    if (this.#ended) return link.close();
     this.link?.close();
     this.link = link;
     link.compareClocks();

@@ -111,6 +111,22 @@ export class Rounds {
     };
   }
 
+  /** How far the transfer has come, for people. */
+  progress(): Message<'progress'> {
+    const { pagesSent, bytesSent: bytes } = this.#channels.progress();
+    return {
+      type: 'progress',
+      migration: this.#grant.migration,
+      round: this.number,
+      pagesSent,
+      pagesTotal: this.#guest.memory.pages,
+      bytes,
+      bytesPerS: this.#figures.rate(bytes),
+      faults: 0,
+      remainingPages: this.unsentPages,
+    };
+  }
+
   async #sendRest(): Promise<void> {
     while (this.unsentPages > 0) this.#figures.add(await this.#sendUnsent());
   }

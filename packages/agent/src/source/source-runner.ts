@@ -37,7 +37,7 @@ import {
   SERVING_ASK_AGAIN_MS,
   VERDICT_EVENT,
 } from '../migration/migration-base.ts';
-import type { PeerMessage } from '../migration/peer-link.ts';
+import type { PeerLink, PeerMessage } from '../migration/peer-link.ts';
 import { fromWireError, wireError } from '../migration/wire-error.ts';
 import { Dialler } from './dialler.ts';
 import { Rounds } from './rounds.ts';
@@ -243,8 +243,7 @@ export class SourceRunner extends MigrationBase<
         if (this.#waiting) this.tellCoordinator({ type: 'roundReport', ...this.#waiting });
         return;
       case 'stopHarts':
-        this.#figures.stopRequested();
-        return;
+        return this.#figures.stopRequested();
       case 'sendRest':
         return this.start(this.#stopAndSendRest(), (error) => this.#roundFailed(error));
       case 'sendHandover':
@@ -273,8 +272,7 @@ export class SourceRunner extends MigrationBase<
       case 'serve':
         return this.#channels?.serve();
       case 'push':
-        this.#push();
-        return;
+        return this.#push();
       case 'journalKept':
         this.#keptEpoch = this.grant.epoch + 2;
         return this.agent.journal.owned(this.guestName, this.#keptEpoch);
@@ -327,28 +325,37 @@ export class SourceRunner extends MigrationBase<
     }
   }
 
-  /** Listens for page channels; the first dial to the target is made behind it. */
+  /** Listens for page channels and dials the target meanwhile; the offer is made behind it. */
   async #open(): Promise<number> {
     const { agent, grant } = this;
     this.#figures.begin();
-    this.#channels = await SourceChannels.open({
-      memory: this.#guest.memory,
-      migration: grant.migration,
-      capability: grant.capability,
-      channels: grant.channels,
-      listenHost: agent.options.listen.host,
-      ports: agent.options.pagePorts,
-      maxBandwidthBytes: grant.maxBandwidthBytesPerS,
-      onFailed: (error) => this.#roundFailed(error),
-    });
+    const dialled = this.#dialler.dial(false);
+    dialled.catch(() => {});
+    try {
+      this.#channels = await SourceChannels.open({
+        memory: this.#guest.memory,
+        migration: grant.migration,
+        capability: grant.capability,
+        channels: grant.channels,
+        listenHost: agent.options.listen.host,
+        ports: agent.options.pagePorts,
+        maxBandwidthBytes: grant.maxBandwidthBytesPerS,
+        onFailed: (error) => this.#roundFailed(error),
+      });
+    } catch (thrown) {
+      dialled.then((link) => link.close()).catch(() => {});
+      throw thrown;
+    }
     this.#rounds = new Rounds(this.#guest, grant, this.#channels, this.#figures);
-    this.start(this.#dial(), (error) => this.#unreachable(error));
+    this.start(this.#offerOver(dialled), (error) => this.#unreachable(error));
     this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
     return 0;
   }
 
-  async #dial(): Promise<void> {
-    this.useLink(await this.#dialler.dial(false));
+  async #offerOver(dialled: Promise<PeerLink>): Promise<void> {
+    const link = await dialled;
+    if (this.core.isFinal) return link.close();
+    this.useLink(link);
     this.#offer();
   }
 
@@ -475,15 +482,8 @@ export class SourceRunner extends MigrationBase<
   }
 
   #sendProgress(): void {
-    const channels = this.#channels;
-    if (channels === undefined || this.core.isFinal) return;
-    const { pagesSent, bytesSent: bytes } = channels.progress();
-    const { number: round, unsentPages: remainingPages } = this.#transfer().rounds;
-    const pagesTotal = this.#guest.memory.pages;
-    const bytesPerS = this.#figures.rate(bytes);
-    const { migration } = this.grant;
-    const sent = { migration, round, pagesSent, pagesTotal, bytes, bytesPerS };
-    this.tellCoordinator({ type: 'progress', ...sent, faults: 0, remainingPages });
+    if (this.#rounds === undefined || this.core.isFinal) return;
+    this.tellCoordinator(this.#rounds.progress());
   }
 
   #unreachable(error: Error): void {
