@@ -13,7 +13,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const MIB = 1048576;
-const PIECE_BYTES = 524_288;
+const PIECE_BYTES = 2 * MIB;
 /** Pieces handed to the socket beyond what the kernel has taken. */
 const QUEUED_BYTES = 2 * PIECE_BYTES;
 

@@ -28,7 +28,7 @@ function run(bytesPerMs: number, delayMs: number): { rate: number; bytes: number
 test('a short fast link is filled with the smallest window', () => {
   const { rate, bytes } = run(2e6, 0.2);
   assert.ok(rate > 0.97 * 2e6);
-  assert.equal(bytes, 5 * FRAME);
+  assert.equal(bytes, 3 * FRAME);
 });
 
 test('a long fast link is filled as far as the credit goes', () => {
@@ -43,5 +43,5 @@ test('a long fast link is filled as far as the credit goes', () => {
 test('a slow link does not pile up a queue', () => {
   const { rate, bytes } = run(12_500, 1);
   assert.ok(rate > 0.97 * 12_500);
-  assert.equal(bytes, 5 * FRAME);
+  assert.equal(bytes, 3 * FRAME);
 });

@@ -121,8 +121,8 @@ function sent(sink: Sink): Sent[] {
   return frames;
 }
 
-function queuePair() {
-  const guest = poisonedGuest(MIB);
+function queuePair(ramBytes = MIB) {
+  const guest = poisonedGuest(ramBytes);
   const sink = new Sink();
   const writer = new FrameWriter(sink as unknown as Socket, false);
   const completions = new CompletionQueue();
@@ -271,8 +271,11 @@ test('completions: signalled ones when all frames are acknowledged, failures alw
 });
 
 test('a request that is too large, out of order, empty or outside the guest is our own fault', () => {
+  const large = queuePair(3 * MIB);
+  large.queue.post(write(1, [0, FRAME_PAGES_MAX]));
+  assert.throws(() => large.queue.post(write(1, [0, FRAME_PAGES_MAX + 1])), RangeError);
   const { queue } = queuePair();
-  for (const sge of [[], [0, 129], [5, 1, 3, 1], [255, 2], [0, 0]]) {
+  for (const sge of [[], [5, 1, 3, 1], [255, 2], [0, 257], [0, 0]]) {
     assert.throws(() => queue.post(write(1, sge)), RangeError, `[${sge}]`);
   }
 });

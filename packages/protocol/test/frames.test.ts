@@ -17,7 +17,7 @@ import {
   type OpcodeName,
   payloadBytes,
 } from '../src/frames.ts';
-import { FRAME_HEADER_BYTES, GUEST_PAGES_MAX } from '../src/limits.ts';
+import { FRAME_HEADER_BYTES, FRAME_PAGES_MAX, GUEST_PAGES_MAX } from '../src/limits.ts';
 
 const names = Object.keys(FRAMES) as OpcodeName[];
 
@@ -29,7 +29,7 @@ const headerOf = (name: OpcodeName): fc.Arbitrary<FrameHeader> => {
       extra: fc.nat(),
       round: fc.nat(),
       key: fc.nat(),
-      firstPage: fc.integer({ min: 0, max: GUEST_PAGES_MAX - 200 }),
+      firstPage: fc.integer({ min: 0, max: GUEST_PAGES_MAX - FRAME_PAGES_MAX }),
       sequence: fc.maxSafeNat(),
       flags: fc.constantFrom(0, 1),
     })

@@ -13,8 +13,8 @@
  */
 import { CREDIT_BYTES, FRAME_PAYLOAD_BYTES_MAX } from '@godwit/protocol';
 
-/** Credit comes for two frames at a time; two more are in the kernel's hands, one is being written. */
-const WINDOW_BYTES_MIN = 5 * FRAME_PAYLOAD_BYTES_MAX;
+/** One frame is landing, one is in the kernel's hands, one is being written. */
+const WINDOW_BYTES_MIN = 3 * FRAME_PAYLOAD_BYTES_MAX;
 /** Share of a new estimate: one slow turn of a thread is no longer link. */
 const SMOOTHING = 1 / 8;
 
@@ -29,7 +29,7 @@ export class DeliveryWindow {
   #delivered = 0;
   #quickestMs = Number.POSITIVE_INFINITY;
 
-  /** Bytes that may be under way, between five frames and the whole credit. */
+  /** Bytes that may be under way, between three frames and the whole credit. */
   get bytes(): number {
     return this.#bytes;
   }

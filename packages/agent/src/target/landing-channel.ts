@@ -4,7 +4,7 @@
  *   socket -> landing reader -> [landing channel] -> placement; CREDIT and BARRIER go back
  *
  * Runs in a thread of its own (landing.worker.ts). Credit is cumulative and sent in large parts, not
- * for every frame; a barrier goes back as soon as it is read, because all frames before it on this
+ * for every small frame; a barrier goes back as soon as it is read, because all frames before it on this
  * channel have landed by then.
  */
 import type { GuestMemory } from '@godwit/machine';
@@ -26,8 +26,8 @@ import { Placement } from './placement.ts';
 import type { RoundGate } from './round-gate.ts';
 import { TargetLink } from './target-link.ts';
 
-/** Credit goes back for every second full frame: the source keeps five or more under way. */
-const CREDIT_EVERY_BYTES = (3 * FRAME_PAYLOAD_BYTES_MAX) / 2;
+/** Credit goes back for every full frame, of which the source keeps few under way, and for several small ones. */
+const CREDIT_EVERY_BYTES = FRAME_PAYLOAD_BYTES_MAX / 2;
 /** What this end says is small and rare: more of it queued means that the source does not read. */
 const REPLY_BYTES_MAX = 65_536;
 
