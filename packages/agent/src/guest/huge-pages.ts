@@ -32,15 +32,15 @@ function libraryCall(): Madvise | string {
 }
 
 /**
- * Gives the advice for all of a memory, best before its first touch.
+ * Gives the advice for a guest's RAM, best before its first touch. Not for the tables before it: those are
+ * touched here and there, and each touch would cost 2 MiB.
  *
  * @returns whether the kernel took it; how many huge pages there are is the kernel's decision
  */
-export function adviseHugePages(memory: WebAssembly.Memory): boolean {
+export function adviseHugePages(ram: Uint8Array): boolean {
   madvise ??= libraryCall();
   if (typeof madvise === 'string') return false;
-  const bytes = new Uint8Array(memory.buffer);
-  return madvise(bytes, bytes.length, MADV_HUGEPAGE) === 0;
+  return madvise(ram, ram.length, MADV_HUGEPAGE) === 0;
 }
 
 /** Why guest memory has small pages here, for the log; undefined when it may have huge ones. */

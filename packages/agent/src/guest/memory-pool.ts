@@ -162,7 +162,7 @@ export class MemoryPool {
 
 function makeMemory(options: GuestMemoryOptions): GuestMemory {
   const made = GuestMemory.create(options);
-  adviseHugePages(made.memory);
+  adviseHugePages(made.ram());
   return made;
 }
 
