@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
 import {
   type Message,
+  SOURCE,
   TARGET,
   type TargetCondition,
   type TargetEffect,
@@ -36,8 +37,6 @@ class Silent extends MigrationBase<
   TargetFacts,
   TargetCondition
 > {
-  protected readonly quietPhases: readonly TargetPhase[] = ['landed', 'running'];
-
   constructor() {
     super(agent, GRANT as Message<'grant'>, TARGET, undefined);
   }
@@ -67,6 +66,13 @@ beforeEach(() => {
   told = [];
   mock.timers.reset();
   mock.timers.enable({ apis: ['setTimeout'] });
+});
+
+test('the blackout is from the stop at the source to the first instruction at the target', () => {
+  const blackout = ({ phases }: typeof SOURCE | typeof TARGET) =>
+    Object.entries(phases).flatMap(([name, { isBlackout }]) => (isBlackout ? [name] : []));
+  assert.deepEqual(blackout(SOURCE), ['stopping', 'offered', 'released']);
+  assert.deepEqual(blackout(TARGET), ['landed', 'running']);
 });
 
 test('phases before the blackout are told as they are entered', () => {

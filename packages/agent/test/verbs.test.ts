@@ -1,7 +1,7 @@
 /** Regions, queue pairs, completions: what may be touched, what is sent, what is heard back. */
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
-import type { Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import { GuestMemory } from '@godwit/machine';
 import {
@@ -21,7 +21,7 @@ import { Staging } from '../src/channel/staging.ts';
 import { CompletionQueue, QueuePair, type WorkRequest } from '../src/channel/verbs.ts';
 import { StripeTable } from '../src/source/stripe-table.ts';
 import { endIdleThreads } from '../src/thread.ts';
-import { allPages, MIB, openPair, poisonedGuest, scribble } from './channel-pair.ts';
+import { allPages, HOST, MIB, openPair, poisonedGuest, scribble } from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -339,6 +339,41 @@ test('a key revoked in mid-round stops the round with a protection error at both
   assert.ok(Buffer.from(target.ram()).equals(landedThen), 'nothing landed after the revocation');
   assert.ok(landing.landed().pages < source.pages);
   await assert.rejects(landing.allPresent, { code: 'channel.protection' });
+});
+
+test('after a revocation not a byte lands of a frame that was half there', async (t) => {
+  const held: (() => void)[] = [];
+  // Between the two ends of the page channel: lets 300 KB through, and the rest when it is told.
+  const route = async (port: number) => {
+    const server = createServer({ noDelay: true }, (client) => {
+      const upstream = connect({ host: HOST, port, noDelay: true });
+      let left = 300_000;
+      client.pipe(upstream);
+      upstream.on('data', (chunk: Buffer) => {
+        const now = chunk.subarray(0, left);
+        left -= now.length;
+        client.write(now);
+        if (chunk.length > now.length) held.push(() => client.write(chunk.subarray(now.length)));
+      });
+      for (const socket of [client, upstream]) socket.on('error', () => {});
+      client.once('close', () => upstream.destroy());
+    });
+    server.listen(0, HOST);
+    await once(server, 'listening');
+    t.after(() => server.close());
+    return (server.address() as AddressInfo).port;
+  };
+  const pair = await openPair(t, 4 * MIB, 1, { route });
+  const { source, target, sending, landing, writeKey } = pair;
+  const failed = assert.rejects(sending.sendRound(0, allPages(source), writeKey));
+  const isHalfThere = () => target.page(70).every((byte, i) => byte === source.page(70)[i]);
+  while (!isHalfThere() || held.length === 0) await once(new Ticker(), 'tick');
+  await landing.revoke(writeKey);
+  const landedThen = Buffer.from(target.ram());
+  for (const send of held) send();
+  await assert.rejects(landing.allPresent, { code: 'channel.protection' });
+  await failed;
+  assert.ok(Buffer.from(target.ram()).equals(landedThen));
 });
 
 class Ticker extends EventEmitter {

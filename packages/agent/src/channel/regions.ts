@@ -13,8 +13,8 @@
  * key. So a revocation asks only those threads that are in the middle of a frame, and mostly none.
  *
  *   thread            may
- *   main              register, revoke, isPlacing
- *   channel, faults   begin and finish (its own channel), access, covers, holds
+ *   main              register, revoke, find, isPlacing
+ *   channel, faults   begin and finish (its own channel), find, access, covers, holds
  */
 import { randomInt } from 'node:crypto';
 import { CHANNELS_MAX } from '@godwit/protocol';

@@ -3,10 +3,10 @@
  *
  *   memory pool: new memory -> [huge pages] -> first touch
  *
- * A page of 2 MiB is one entry of the page tables instead of 512: first touch is a tenth of the faults, and
- * what copies between sockets and memory misses the processor's translation cache less often
- * (docs/decisions/0002-data-path.md has the figures). In its usual setting Linux gives huge pages only to
- * whoever asks, madvise(2) with MADV_HUGEPAGE. Node has no call for that; koffi calls the C library.
+ * A page of 2 MiB is one entry of the page tables instead of 512: the first touch is one fault, and what
+ * copies between sockets and memory misses the processor's translation cache less often. In its usual
+ * setting Linux gives huge pages only to whoever asks, madvise(2) with MADV_HUGEPAGE. Node has no call for
+ * that; koffi calls the C library.
  *
  * It is advice: where it cannot be given everything works, with small pages. Main thread only.
  */

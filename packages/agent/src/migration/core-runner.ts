@@ -66,6 +66,10 @@ export class CoreRunner<
     return this.#core.phases[this.#state.phase].guest;
   }
 
+  get isBlackout(): boolean {
+    return this.#core.phases[this.#state.phase].isBlackout ?? false;
+  }
+
   dispatch(event: E): void {
     this.#queue.push(event);
     if (!this.#busy) void this.#drain();

@@ -55,8 +55,6 @@ export abstract class MigrationBase<
   protected readonly clock = new ClockOffset();
   protected readonly log: Agent['log'];
   protected link: PeerLink | undefined;
-  /** Phases of the blackout, from which the next one follows at once. */
-  protected abstract readonly quietPhases: readonly P[];
   readonly #finals: (() => void)[] = [];
   /** Phases entered that the coordinator has not been told of. */
   #news: Message<'phase'>[] = [];
@@ -206,7 +204,7 @@ export abstract class MigrationBase<
       atNs: Math.round(nowNs()),
       note: `${event}: ${why}`,
     });
-    if (!this.quietPhases.includes(phase)) this.#tellNews();
+    if (!this.core.isBlackout) this.#tellNews();
     else this.#newsTimer ??= setTimeout(() => this.#tellNews(), NEWS_WAITS_MS);
     if (!this.core.isFinal) return;
     setTimeout(() => this.link?.close(), LINGER_MS).unref();

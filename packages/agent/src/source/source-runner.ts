@@ -57,7 +57,6 @@ export class SourceRunner extends MigrationBase<
   SourceFacts,
   SourceCondition
 > {
-  protected readonly quietPhases: readonly SourcePhase[] = ['stopping', 'offered', 'released'];
   /** Settles when the offer can go out: the page channels listen. */
   readonly ready: Promise<number>;
   /** Until its memory is given back: a runner is remembered for minutes, a guest must not be. */

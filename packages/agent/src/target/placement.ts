@@ -49,8 +49,9 @@ export class Placement {
   }
 
   /**
-   * Checks a frame against the region its key opens; until `finish` its bytes may land. An answer to READ carries the source's key, which
-   * opens nothing here: it lands where the READ's owner says, `answerKey`.
+   * Checks a frame against the region its key opens; until `finish` its bytes may land. An answer to
+   * READ carries the source's key, which opens nothing here: it lands where the READ's owner says,
+   * `answerKey`.
    *
    * @throws GodwitError `channel.protection`, `wire.bad_frame`
    */

@@ -56,7 +56,6 @@ export class TargetRunner extends MigrationBase<
   TargetFacts,
   TargetCondition
 > {
-  protected readonly quietPhases: readonly TargetPhase[] = ['landed', 'running'];
   /** Milliseconds it took to reserve and touch the memory; rejects when there is no room. */
   readonly ready: Promise<number>;
   #guest: Guest | undefined;

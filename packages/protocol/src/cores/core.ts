@@ -28,6 +28,8 @@ export type GuestHere =
 
 export interface Phase {
   readonly guest: GuestHere;
+  /** Part of the blackout: the guest runs nowhere, or only just, and the next phase follows at once. */
+  readonly isBlackout?: true;
   readonly what: string;
 }
 

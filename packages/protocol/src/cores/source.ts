@@ -18,11 +18,19 @@ import { defineCore } from './core.ts';
 const PHASES = {
   preparing: { guest: 'here', what: 'offered to the target, which reserves memory' },
   rounds: { guest: 'here', what: 'rounds go out while the guest runs' },
-  stopping: { guest: 'stopped', what: 'harts stop, last harvest, the rest goes out' },
-  offered: { guest: 'stopped', what: 'HANDOVER is out, LANDED is awaited' },
+  stopping: {
+    guest: 'stopped',
+    isBlackout: true,
+    what: 'harts stop, last harvest, the rest goes out',
+  },
+  offered: { guest: 'stopped', isBlackout: true, what: 'HANDOVER is out, LANDED is awaited' },
   cancelling: { guest: 'stopped', what: 'CANCEL is out, REFUSED is awaited; sends no RUN' },
   asking: { guest: 'stopped', what: 'DECIDE(source) is out, the verdict is awaited; sends no RUN' },
-  released: { guest: 'stopped', what: 'in doubt: RUN is out, or the verdict is the target' },
+  released: {
+    guest: 'stopped',
+    isBlackout: true,
+    what: 'in doubt: RUN is out, or the verdict is the target',
+  },
   serving: { guest: 'frozen', what: 'the guest runs at the target and misses pages held here' },
   freed: { guest: 'absent', what: 'the guest is at the target, its memory here given back' },
   kept: { guest: 'here', what: 'the guest stayed' },

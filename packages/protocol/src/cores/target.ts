@@ -20,9 +20,13 @@ import { defineCore } from './core.ts';
 const PHASES = {
   preparing: { guest: 'absent', what: 'memory is being reserved and touched' },
   landing: { guest: 'absent', what: 'pages land while the guest runs at the source' },
-  landed: { guest: 'stopped', what: 'LANDED is out, RUN is awaited' },
+  landed: { guest: 'stopped', isBlackout: true, what: 'LANDED is out, RUN is awaited' },
   asking: { guest: 'stopped', what: 'DECIDE(target) is out; RUN or the verdict is awaited' },
-  running: { guest: 'here', what: 'the guest runs here; incomplete: harts may park for a page' },
+  running: {
+    guest: 'here',
+    isBlackout: true,
+    what: 'the guest runs here; incomplete: harts may park for a page',
+  },
   done: { guest: 'here', what: 'the guest runs here, all pages present, the coordinator knows' },
   dropped: { guest: 'absent', what: 'renounced for ever; answers REFUSED' },
   lost: { guest: 'frozen', what: 'pages died with the source, or the guest has another owner' },
