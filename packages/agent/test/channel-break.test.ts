@@ -32,7 +32,10 @@ test('a page channel cut three times in a round loses nothing', async (t) => {
   const cuts = [[300_000, 1_234_567, 42], [2_000_001]];
   const { pair, proxies } = await withProxies(t, 24 * MIB, 2, cuts);
   const { source, target, sending, landing, writeKey } = pair;
+  // The round lasts half a second at least: the other channel must not take all that is left meanwhile.
+  sending.setBandwidth(48 * MIB);
   const first = await sending.sendRound(0, allPages(source), writeKey);
+  sending.setBandwidth(0);
   assert.equal(proxies[0]!.connections, 4);
   assert.ok(first.requeuedPages > 0);
   const again = makeBitmap(source.pages);
