@@ -26,6 +26,14 @@ export function firstNonZero(offset: usize, pages: u32): u32 {
   return pages;
 }
 
+/** How many pages from `offset` on are not zero before the first that is; at most `pages`. */
+export function firstZero(offset: usize, pages: u32): u32 {
+  for (let page: u32 = 0; page < pages; page++) {
+    if (isZero(offset + <usize>page * PAGE_SIZE)) return page;
+  }
+  return pages;
+}
+
 /** `bytes` bytes from `offset` on become `value`. */
 export function fill(offset: usize, value: u8, bytes: usize): void {
   memory.fill(offset, value, bytes);

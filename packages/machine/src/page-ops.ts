@@ -14,6 +14,8 @@ export interface PageOps {
   isZero(offset: number): boolean;
   /** How many of `pages` pages from the offset on are zero before the first that is not. */
   firstNonZero(offset: number, pages: number): number;
+  /** How many of `pages` pages from the offset on are not zero before the first that is. */
+  firstZero(offset: number, pages: number): number;
   /**
    * Every byte of the range to one value. Only where nobody else reads or writes.
    *
@@ -32,6 +34,7 @@ export interface PageOps {
 interface Exports {
   isZero(offset: number): number;
   firstNonZero(offset: number, pages: number): number;
+  firstZero(offset: number, pages: number): number;
   fill(offset: number, value: number, length: number): void;
   hash64(offset: number, length: number): bigint;
 }
@@ -44,6 +47,7 @@ export function loadPageOps(memory: WebAssembly.Memory): PageOps {
   return {
     isZero: (offset) => wasm.isZero(offset) !== 0,
     firstNonZero: (offset, pages) => wasm.firstNonZero(offset, pages) >>> 0,
+    firstZero: (offset, pages) => wasm.firstZero(offset, pages) >>> 0,
     fill: wasm.fill,
     hash64(offset, length = map.PAGE_SIZE) {
       const inside = offset >= 0 && length > 0 && offset + length <= size;

@@ -34,6 +34,15 @@ test('a run of zero pages ends at the first that is not', () => {
   assert.equal(ops.firstNonZero(guest.ramOffset(2), 7), 7);
 });
 
+test('a run of pages with content ends at the first that is zero', () => {
+  guest.ram().fill(1);
+  assert.equal(ops.firstZero(guest.ramOffset(0), guest.pages), guest.pages);
+  guest.page(9).fill(0);
+  assert.equal(ops.firstZero(guest.ramOffset(2), 20), 7);
+  assert.equal(ops.firstZero(guest.ramOffset(9), 20), 0);
+  assert.equal(ops.firstZero(guest.ramOffset(2), 7), 7);
+});
+
 test('a range is filled and nothing beside it', () => {
   guest.ram().fill(0xa5);
   ops.fill(page + 1, 7, 5000);

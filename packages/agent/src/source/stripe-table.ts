@@ -85,11 +85,16 @@ export class StripeTable {
     const runs: number[] = [];
     const end = (stripe + 1) * STRIPE_PAGES;
     let length = 0;
-    for (let page = stripe * STRIPE_PAGES; page < end; page++) {
-      const planned = (this.#plan[page >>> 5]! >>> (page & 31)) & 1;
-      if (planned === 1) length++;
-      if (length > 0 && (planned === 0 || page + 1 === end || length === runPagesMax)) {
-        runs.push(page + planned - length, length);
+    for (let page = stripe * STRIPE_PAGES; page < end; ) {
+      const word = this.#plan[page >>> 5]! >>> (page & 31);
+      const isPlanned = (word & 1) === 1;
+      // Most words are all of one kind, and a full one is a step of 32 pages.
+      const isWhole = (page & 31) === 0 && (word === 0 || word === 0xffffffff);
+      const step = isWhole ? Math.min(32, isPlanned ? runPagesMax - length : 32) : 1;
+      page += step;
+      if (isPlanned) length += step;
+      if (length > 0 && (!isPlanned || page === end || length === runPagesMax)) {
+        runs.push(page - (isPlanned ? 0 : step) - length, length);
         length = 0;
       }
     }
