@@ -29,6 +29,9 @@ class Recorder implements LandingPlace {
   isZero: (page: number) => boolean = () => false;
   error: GodwitError | null = null;
   copiedBytes = 0;
+  /** As in the rounds: nobody asks for a page before it is filled. */
+  allTaken = false;
+  dueBytes = 0;
 
   /** From `admit` to `finish`: only then may bytes land. */
   isPlacing = false;
@@ -56,6 +59,9 @@ class Recorder implements LandingPlace {
       this.landed(page);
     }
   }
+  takesAll(): boolean {
+    return this.allTaken;
+  }
   claim(page: number): boolean {
     assert.ok(this.isPlacing);
     if (this.lost(page)) return false;
@@ -76,6 +82,9 @@ class Recorder implements LandingPlace {
   frameLanded(header: FrameHeader): void {
     assert.ok(!this.isPlacing);
     this.log.push(`frame ${header.sequence}`);
+  }
+  due(bytes: number): void {
+    this.dueBytes = bytes;
   }
   copied(bytes: number): void {
     this.copiedBytes += bytes;
@@ -161,7 +170,16 @@ function readInto(
   ends: readonly number[],
   kind: 'pages' | 'faults' = 'pages',
 ): LandingReader {
-  const reader = new LandingReader(kind, place);
+  return readOn(new LandingReader(kind, place), stream, ends);
+}
+
+/** @param after called with the offset after each read */
+function readOn(
+  reader: LandingReader,
+  stream: Buffer,
+  ends: readonly number[],
+  after: (at: number) => void = () => {},
+): LandingReader {
   let at = 0;
   for (const end of [...ends, stream.length]) {
     while (at < end) {
@@ -171,6 +189,7 @@ function readInto(
       view.set(stream.subarray(at, at + count));
       at += count;
       reader.received(count);
+      after(at);
     }
   }
   return reader;
@@ -219,6 +238,48 @@ test('pages are said to be written before their bytes come; zero pages are not w
   );
   const expected = Array.from({ length: 20 }, (_, i) => 10 + i);
   assert.deepEqual([...place.written], expected);
+});
+
+test('what is said to be due never reaches past the end of the frame under way', () => {
+  const ends: number[] = [];
+  for (const { length } of MESSAGES) ends.push((ends.at(-1) ?? 0) + length);
+  const dueAt = new Map<number, number>();
+  const place = new Recorder();
+  const everyByte = Array.from({ length: STREAM.length }, (_, i) => i);
+  readOn(new LandingReader('pages', place), STREAM, everyByte, (at) => {
+    dueAt.set(at, place.dueBytes);
+  });
+  for (const [at, due] of dueAt) {
+    const left = ends.find((end) => end > at)! - at;
+    assert.ok(due <= (ends.includes(at) ? 0 : left), `${due} due at ${at}, ${left} to come`);
+  }
+  // Of the long run all is due as soon as its header is there, and to the last byte.
+  const run = ends[0]!;
+  assert.equal(dueAt.get(ends[1]! - 16 * PAGE_BYTES), 16 * PAGE_BYTES);
+  assert.equal(dueAt.get(ends[1]! - 1), 1);
+  assert.equal(dueAt.get(run), 0);
+});
+
+test('nothing is due of a channel that failed', () => {
+  const place = new Recorder();
+  const half = MESSAGES[1]!.subarray(0, 5000);
+  const reader = readOn(new LandingReader('pages', place), half, []);
+  assert.ok(place.dueBytes > 0);
+  reader.fail(new GodwitError('internal', { why: 'a test' }));
+  assert.equal(place.dueBytes, 0);
+});
+
+test('where all pages are its own, none is asked for and the same bytes land', () => {
+  const whole = read(STREAM, []);
+  for (const cut of [0, 100, 4143, 30_000]) {
+    const place = new Recorder();
+    place.allTaken = true;
+    const long = readOn(new LandingReader('pages', place), STREAM, [cut]);
+    assert.ok(Buffer.from(place.ram).equals(whole.ram));
+    assert.ok(!place.log.includes('landed 2'), 'no page of the long run');
+    long.end();
+    assert.equal(place.error, null);
+  }
 });
 
 test('byte by byte, and in random pieces', () => {

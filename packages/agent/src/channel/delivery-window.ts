@@ -13,8 +13,13 @@
  */
 import { CREDIT_BYTES, FRAME_PAYLOAD_BYTES_MAX } from '@godwit/protocol';
 
-/** One frame is landing, one is in the kernel's hands, one is being written. */
-const WINDOW_BYTES_MIN = 3 * FRAME_PAYLOAD_BYTES_MAX;
+/**
+ * On a short link two frames under way are enough: one is landing while the next is written. A channel
+ * alone needs both; several have the other frame on another channel, and each that waits for its own to
+ * land leaves the processors to those that have work.
+ */
+const FRAMES_MIN = 1;
+const FRAMES_MIN_ALONE = 2;
 /** Share of a new estimate: one slow turn of a thread is no longer link. */
 const SMOOTHING = 1 / 8;
 
@@ -25,13 +30,25 @@ export interface SentMark {
 }
 
 export class DeliveryWindow {
-  #bytes = WINDOW_BYTES_MIN;
+  readonly #bytesMin: number;
+  #bytes: number;
   #delivered = 0;
   #quickestMs = Number.POSITIVE_INFINITY;
 
-  /** Bytes that may be under way, between three frames and the whole credit. */
+  /** @param alone no other channel sends beside this one */
+  constructor(alone: boolean) {
+    this.#bytesMin = (alone ? FRAMES_MIN_ALONE : FRAMES_MIN) * FRAME_PAYLOAD_BYTES_MAX;
+    this.#bytes = this.#bytesMin;
+  }
+
+  /** Bytes that should be under way, between the least and the whole credit. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Whether a request may go too: the better half of it must fit, or the window would round down. */
+  admits(underWayBytes: number, requestBytes: number): boolean {
+    return underWayBytes + requestBytes / 2 <= this.#bytes;
   }
 
   sent(nowMs: number): SentMark {
@@ -47,6 +64,6 @@ export class DeliveryWindow {
     const landedMeanwhile = this.#delivered - mark.delivered;
     const wanted = (2 * landedMeanwhile * this.#quickestMs) / tookMs;
     const next = this.#bytes + (wanted - this.#bytes) * SMOOTHING;
-    this.#bytes = Math.min(Math.max(next, WINDOW_BYTES_MIN), CREDIT_BYTES);
+    this.#bytes = Math.min(Math.max(next, this.#bytesMin), CREDIT_BYTES);
   }
 }

@@ -104,7 +104,7 @@ export class QueuePair {
   #inFlight: InFlight[] = [];
   #acknowledged = 0;
   /** How much the link can take, learnt from what has been acknowledged. */
-  readonly window = new DeliveryWindow();
+  readonly window: DeliveryWindow;
   /** Bytes sent and not yet known to have landed; what credit is counted against. */
   inFlightBytes = 0;
   /** Page bytes this end has copied in user space, since the start. */
@@ -113,13 +113,18 @@ export class QueuePair {
   landedPages = 0;
   landedZeroPages = 0;
 
-  /** @param written called whenever the kernel has taken a frame: there may be room for the next */
+  /**
+   * @param written called whenever the kernel has taken a frame: there may be room for the next
+   * @param alone no other queue pair sends pages of this guest beside this one
+   */
   constructor(
     guest: GuestMemory,
     writer: FrameWriter,
     completions: CompletionQueue,
     written: () => void,
+    alone = true,
   ) {
+    this.window = new DeliveryWindow(alone);
     this.#guest = guest;
     const ram = guest.ram();
     this.#ram = Buffer.from(ram.buffer, ram.byteOffset, ram.length);
@@ -252,16 +257,14 @@ export class QueuePair {
       const zeros = this.#pageOps.firstNonZero(memoryMap.RAM + page * PAGE_BYTES, end - page);
       if (zeros > 0) this.#zeroRuns.push(page, zeros);
       const start = page + zeros;
-      page = start;
-      while (page < end && (page === start || !this.#isZero(page))) page++;
-      const length = page - start;
+      if (start === end) return;
+      // The first of them is not looked at again: it may have become zero.
+      const rest = memoryMap.RAM + (start + 1) * PAGE_BYTES;
+      const length = 1 + this.#pageOps.firstZero(rest, end - start - 1);
+      page = start + length;
       if (length >= RUN_PAGES_BY_REFERENCE) long.push([start, length]);
-      else if (length > 0) this.#shortRuns.push(start, length);
+      else this.#shortRuns.push(start, length);
     }
-  }
-
-  #isZero(page: number): boolean {
-    return this.#pageOps.isZero(memoryMap.RAM + page * PAGE_BYTES);
   }
 
   #sendRun(posted: Posted, first: number, pages: number, last: boolean): void {

@@ -5,13 +5,12 @@
  *
  * A page of 2 MiB is one entry of the page tables instead of 512: the first touch is one fault, and what
  * copies between sockets and memory misses the processor's translation cache less often. In its usual
- * setting Linux gives huge pages only to whoever asks, madvise(2) with MADV_HUGEPAGE. Node has no call for
- * that; koffi calls the C library.
+ * setting Linux gives huge pages only to whoever asks, madvise(2) with MADV_HUGEPAGE.
  *
  * It is advice: where it cannot be given everything works, with small pages. Main thread only.
  */
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { libraryFunction } from '../libc.ts';
 
 const MADV_HUGEPAGE = 14;
 const SETTING = '/sys/kernel/mm/transparent_hugepage/enabled';
@@ -22,13 +21,7 @@ let madvise: Madvise | string | undefined;
 
 /** The C library's madvise, or why there is none. */
 function libraryCall(): Madvise | string {
-  if (process.platform !== 'linux') return `${process.platform} has no MADV_HUGEPAGE`;
-  try {
-    const koffi = createRequire(import.meta.url)('koffi');
-    return koffi.load(null).func('int madvise(void *start, size_t bytes, int advice)') as Madvise;
-  } catch (error) {
-    return (error as Error).message;
-  }
+  return libraryFunction<Madvise>('int madvise(void *start, size_t bytes, int advice)');
 }
 
 /**

@@ -44,6 +44,8 @@ export interface PageChannelOptions extends AdmissionOptions {
   readonly stripes: StripeTable;
   readonly pushes: PushTable;
   readonly counters: Counters;
+  /** The migration's only page channel. */
+  readonly alone: boolean;
   readonly onAttached: () => void;
   /** Pushed pages go again: channels that had nothing left to do must look. */
   readonly onGivenBack: () => void;
@@ -136,7 +138,8 @@ export class PageChannel {
     this.#giveUpLost();
     const { writer } = socket;
     const pump = () => this.#pump();
-    const queue = new QueuePair(this.#options.guest, writer, this.#completions, pump);
+    const { guest, alone } = this.#options;
+    const queue = new QueuePair(guest, writer, this.#completions, pump, alone);
     this.#link = { writer, queue };
     this.#options.onAttached();
     this.#pump();
@@ -169,8 +172,9 @@ export class PageChannel {
 
   #hasRoom(job: Job, link: Link): boolean {
     if (job instanceof RoundJob && job.barrierSent) return false;
-    const windowBytes = Math.min(job.windowBytes, link.queue.window.bytes);
-    if (link.queue.inFlightBytes + job.requestBytesMax > windowBytes) return false;
+    const { inFlightBytes, window } = link.queue;
+    if (inFlightBytes + job.requestBytesMax > job.windowBytes) return false;
+    if (!window.admits(inFlightBytes, job.requestBytesMax)) return false;
     return link.writer.socket.writableLength <= QUEUED_BYTES_MAX;
   }
 

@@ -18,6 +18,7 @@ export interface PageChannelSetup {
   readonly migration: string;
   readonly capability: string;
   readonly channel: number;
+  readonly alone: boolean;
   readonly host: string;
   readonly ports: { readonly from: number; readonly to: number } | null;
   readonly bandwidthBytes: number;

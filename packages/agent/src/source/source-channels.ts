@@ -229,9 +229,9 @@ export class SourceChannels {
       this.#threads.push(thread);
       this.#listenTo(thread);
       const stripes = this.#stripes.sab;
-      opening.push(
-        thread.call('open', { ...common, stripes, pushes, counters, channel, bandwidthBytes }),
-      );
+      const alone = channels === 1;
+      const own = { stripes, pushes, counters, channel, alone, bandwidthBytes };
+      opening.push(thread.call('open', { ...common, ...own }));
     }
     this.#faults = new Thread<FaultsServerCommands>(FAULTS_SERVER);
     this.#listenTo(this.#faults);

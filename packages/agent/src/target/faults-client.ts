@@ -174,10 +174,12 @@ export class FaultsClient {
       stillAdmitted: () => placement.stillAdmitted(),
       writes: (first, pages) => this.#options.board.markWritten(first, pages),
       zeros: (first, pages) => placement.zeros(first, pages),
+      takesAll: () => placement.takesAll(),
       claim: (page) => placement.claim(page),
       landed: (page) => this.#landed(page),
       unclaim: (page) => placement.unclaim(page),
       finish: () => placement.finish(),
+      due: () => {},
       copied: () => {},
       frameLanded: (header) => this.#answered(header, writer),
       barrier: () => {

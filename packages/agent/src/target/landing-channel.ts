@@ -19,6 +19,7 @@ import { yieldProcessor } from '../channel/background.ts';
 import { closeError } from '../channel/close-codes.ts';
 import type { Counters } from '../channel/counters.ts';
 import type { FrameWriter } from '../channel/frame-writer.ts';
+import { ReceiveLowWater } from '../channel/receive-low-water.ts';
 import type { RegionTable } from '../channel/regions.ts';
 import type { LandingBoard } from './landing-board.ts';
 import { LandingReader } from './landing-reader.ts';
@@ -93,6 +94,7 @@ export class LandingChannel {
   #makeReader(writer: FrameWriter): LandingReader {
     const { guest, channel, counters, board } = this.#options;
     const placement = this.#placement;
+    const lowWater = new ReceiveLowWater(writer.socket);
     this.#landedBefore = this.#landedSequence;
     this.#landedSequence = 0;
     this.#bytesSinceCredit = 0;
@@ -103,10 +105,12 @@ export class LandingChannel {
       stillAdmitted: () => placement.stillAdmitted(),
       writes: (first, pages) => board.markWritten(first, pages),
       zeros: (first, pages) => placement.zeros(first, pages),
+      takesAll: () => placement.takesAll(),
       claim: (page) => placement.claim(page),
       landed: (page) => placement.landed(page),
       unclaim: (page) => placement.unclaim(page),
       finish: () => placement.finish(),
+      due: (bytes) => lowWater.due(bytes),
       copied: (bytes) => counters.add(channel, 'copiedBytes', bytes),
       frameLanded: (header, bytes) => this.#frameLanded(header, bytes, writer),
       barrier: (header) => this.#barrier(header, writer),

@@ -55,6 +55,8 @@ export interface LandingPlace {
   writes(firstPage: number, pages: number): void;
   /** Makes these pages all zero: wins them, and lands them. */
   zeros(firstPage: number, pages: number): void;
+  /** Whether all pages of the frame are this channel's to fill; otherwise each must be won. */
+  takesAll(): boolean;
   /** Wins the right to fill a page. A page that is not won is read and thrown away. */
   claim(page: number): boolean;
   /** All bytes of a won page are in place. */
@@ -65,6 +67,8 @@ export interface LandingPlace {
   finish(): void;
   /** A frame with pages is complete. */
   frameLanded(header: FrameHeader, wireBytes: number): void;
+  /** So many bytes of the frame under way are still to come, 0 between frames. */
+  due(bytes: number): void;
   /** So many page bytes were copied in user space. */
   copied(bytes: number): void;
   barrier(header: FrameHeader): void;
@@ -97,8 +101,8 @@ export class LandingReader implements SocketReader {
   readonly #trash = new Uint8Array(TRASH_BYTES);
   readonly #message: MessageHeader = { opcode: 0, headerBytes: 0, payloadBytes: 0 };
   readonly #header = emptyHeader();
-  /** For each page of the frame under way: whether this channel fills it. */
-  #won: boolean[] = [];
+  /** For each page of the frame under way, whether this channel fills it; null when it fills all. */
+  #won: boolean[] | null = null;
   #state: State = 'head';
   /** Bytes of the state's buffer or run that are there. */
   #have = 0;
@@ -140,6 +144,7 @@ export class LandingReader implements SocketReader {
       this.#have += bytes;
       if (this.#state === 'head') this.#readHead();
       else this.#advance();
+      this.#place.due(this.#dueBytes());
     } catch (thrown) {
       this.fail(GodwitError.from(thrown));
     }
@@ -156,7 +161,7 @@ export class LandingReader implements SocketReader {
   end(): void {
     this.#stop();
     const { firstPage, pages } = this.#header;
-    if (this.#unfinished) {
+    if (this.#unfinished && this.#won !== null) {
       for (let i = this.#pagesDone; i < pages; i++) {
         if (this.#won[i]) this.#place.unclaim(firstPage + i);
       }
@@ -170,9 +175,15 @@ export class LandingReader implements SocketReader {
     return (this.#state === 'placed' || this.#state === 'staged') && this.#header.key === key;
   }
 
+  #dueBytes(): number {
+    const inFrame = this.#state === 'placed' || this.#state === 'staged';
+    return inFrame ? this.#header.payloadBytes - this.#have : 0;
+  }
+
   #stop(): void {
     if (this.#state === 'placed') this.#unfinished = true;
     this.#state = 'ended';
+    this.#place.due(0);
   }
 
   // ------------------------------------------------------------------------------------- headers
@@ -260,9 +271,12 @@ export class LandingReader implements SocketReader {
     this.#place.admitRun(header, header.firstPage, header.pages);
     this.#place.writes(header.firstPage, header.pages);
     // Won before the kernel gets the view: afterwards its bytes are in guest memory.
-    this.#won.length = 0;
-    for (let i = 0; i < header.pages; i++) this.#won.push(this.#place.claim(header.firstPage + i));
+    this.#won = this.#place.takesAll() ? null : this.#claimEach(header);
     this.#state = 'placed';
+  }
+
+  #claimEach({ firstPage, pages }: FrameHeader): boolean[] {
+    return Array.from({ length: pages }, (_, i) => this.#place.claim(firstPage + i));
   }
 
   // -------------------------------------------------------------------------------------- bodies
@@ -283,6 +297,7 @@ export class LandingReader implements SocketReader {
   }
 
   #advancePlaced(): void {
+    if (this.#won === null) return;
     const complete = Math.floor(this.#have / PAGE_BYTES);
     while (this.#pagesDone < complete) {
       // Done first: a page whose digest is wrong is given back by `landed` itself, not by `end`.
@@ -294,12 +309,15 @@ export class LandingReader implements SocketReader {
   /** The rest of the pages that, like the one under way, were won or were lost. */
   #placedView(): Uint8Array {
     const { firstPage, pages } = this.#header;
+    const start = firstPage * PAGE_BYTES + this.#have;
+    if (this.#won === null) {
+      return this.#place.ram.subarray(start, (firstPage + pages) * PAGE_BYTES);
+    }
     const won = this.#won[this.#pagesDone]!;
     let end = this.#pagesDone + 1;
     while (end < pages && this.#won[end] === won) end++;
     const due = end * PAGE_BYTES - this.#have;
     if (!won) return this.#trash.subarray(0, Math.min(due, TRASH_BYTES));
-    const start = firstPage * PAGE_BYTES + this.#have;
     return this.#place.ram.subarray(start, start + due);
   }
 

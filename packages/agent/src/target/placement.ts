@@ -85,6 +85,11 @@ export class Placement {
     return this.#land;
   }
 
+  /** In the rounds nobody else fills pages, and none is present before its time. */
+  takesAll(): boolean {
+    return !this.#land;
+  }
+
   claim(page: number): boolean {
     return !this.#land || this.#states.tryLand(page);
   }
