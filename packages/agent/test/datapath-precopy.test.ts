@@ -1,7 +1,7 @@
 /** Rounds: every page lands, the newest wins, and long runs are not copied on the way. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { makeBitmap, PageStates } from '@godwit/machine';
+import { makeBitmap, PageStates, testBit } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
 import { endIdleThreads } from '../src/thread.ts';
 import { allPages, MIB, openPair, sameBytes, scribble } from './channel-pair.ts';
@@ -56,6 +56,11 @@ test('a page of zeros is written where a page landed before, also in a memory th
   landing.startPostcopy({ missing, key: landKey, pageHashes: null });
   sending.startPush({ missing, key: landKey });
   await landing.allPresent;
+  const written = landing.written()!;
+  assert.ok(!testBit(written, 250) && !testBit(written, 399), 'zeros from first to last');
+  for (let page = 0; page < target.pages; page++) {
+    assert.ok(testBit(written, page) || target.page(page).every((byte) => byte === 0));
+  }
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target), 'after a push');

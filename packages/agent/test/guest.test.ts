@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { ConsoleRing, GuestMemory, makeBitmap, memoryMap, popcount } from '@godwit/machine';
+import {
+  ConsoleRing,
+  GuestMemory,
+  loadPageOps,
+  makeBitmap,
+  memoryMap,
+  popcount,
+  testBit,
+} from '@godwit/machine';
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
 import { Guest, type GuestEnding } from '../src/guest/guest.ts';
 import { auditGuest } from '../src/guest/guest-audit.ts';
@@ -52,6 +60,34 @@ test('a workload runs, is audited while it runs, and is given back', async () =>
   await guest.release();
   assert.equal(pool.reservedBytes, 0);
   assert.equal(pool.idleBytes, 8 * MIB);
+});
+
+test('what a new guest has not touched is zero, and a guest that came from elsewhere may hold anything', async () => {
+  const pool = new MemoryPool('a', 64 * MIB);
+  const sparse = workloadSpec('s', { content: 'zero', hotPages: 64 });
+  const kinds = [
+    { guest: await make(sparse, pool), touches: (pages: number) => pages <= 64 },
+    { guest: await make(workloadSpec('w'), pool), touches: (pages: number) => pages === 2048 },
+    {
+      guest: await make(machineSpec('m'), pool, image('churn')),
+      touches: (pages: number) => pages > 0 && pages < 4096,
+    },
+  ];
+  for (const { guest, touches } of kinds) {
+    const { isZero } = loadPageOps(guest.memory.memory);
+    guest.start();
+    await until('work', () => guest.report().writes > 100 || guest.report().instructions > 1e6);
+    // One harvest in the middle: what it takes is still known afterwards.
+    await guest.harvest(makeBitmap(guest.memory.pages));
+    await guest.stopHarts();
+    const touched = guest.dirtyLog.touched();
+    assert.ok(touches(popcount(touched)), `${guest.name} has touched ${popcount(touched)} pages`);
+    for (let page = 0; page < guest.memory.pages; page++) {
+      assert.ok(testBit(touched, page) || isZero(guest.memory.ramOffset(page)), `page ${page}`);
+    }
+  }
+  const incoming = await reserve({ ...sparse, name: 'i' }, pool);
+  assert.equal(popcount(incoming.dirtyLog.touched()), incoming.memory.pages);
 });
 
 test('an audit finds a page that was dropped, and memory and count that went back together', async () => {

@@ -18,7 +18,8 @@ test('every planned page is in one run, runs rise, and none is longer than allow
   fc.assert(
     fc.property(words, fc.integer({ min: 1, max: STRIPE_PAGES }), (plan, longest) => {
       const table = StripeTable.make(STRIPES * STRIPE_PAGES);
-      table.load(Uint32Array.from(plan));
+      const map = Uint32Array.from(plan);
+      table.load(map, map);
       for (let stripe = 0; stripe < STRIPES; stripe++) {
         const planned: number[] = [];
         for (let page = stripe * STRIPE_PAGES; page < (stripe + 1) * STRIPE_PAGES; page++) {
@@ -36,4 +37,19 @@ test('every planned page is in one run, runs rise, and none is longer than allow
       }
     }),
   );
+});
+
+test('a stripe is untouched while no page of it may hold content, round by round', () => {
+  const table = StripeTable.make(STRIPES * STRIPE_PAGES);
+  const all = new Uint32Array(WORDS * STRIPES).fill(0xffffffff);
+  const touched = new Uint32Array(WORDS * STRIPES);
+  for (const page of [null, STRIPE_PAGES - 1, STRIPE_PAGES]) {
+    if (page !== null) touched[page >>> 5]! |= 1 << (page & 31);
+    table.load(all, touched);
+    const expected = page === null ? [true, true] : [false, page < STRIPE_PAGES];
+    assert.deepEqual(
+      [0, 1].map((stripe) => table.isUntouched(stripe)),
+      expected,
+    );
+  }
 });

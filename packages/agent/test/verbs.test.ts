@@ -161,6 +161,24 @@ test('a request becomes frames by what its pages hold', () => {
   assert.equal(queue.copiedBytes, 6 * PAGE_BYTES);
 });
 
+test('pages that are known to be zero are not looked at', () => {
+  const { sink, queue } = queuePair();
+  queue.post({ ...write(1, [0, 4, 10, 16]), zeros: true });
+  queue.sendZeros();
+  const [frame, ...others] = sent(sink);
+  assert.deepEqual(
+    [frame!.opcode, frame!.runs],
+    [
+      OPCODE.ZERO,
+      [
+        [0, 4],
+        [10, 16],
+      ],
+    ],
+  );
+  assert.deepEqual(others, []);
+});
+
 test('every page of a request is in exactly one frame, whatever is zero', () => {
   fc.assert(
     fc.property(
@@ -172,7 +190,7 @@ test('every page of a request is in exactly one frame, whatever is zero', () => 
         const stripes = StripeTable.make(guest.pages);
         const dirty = new Uint32Array(guest.pages / 32);
         for (const page of wanted) dirty[page >>> 5]! |= 1 << (page & 31);
-        stripes.load(dirty);
+        stripes.load(dirty, dirty);
         const posted: number[] = [];
         for (let id = stripes.claim(0); id >= 0; id = stripes.claim(0)) {
           queue.post({ ...write(id, []), sge: stripes.runs(id, 128) });

@@ -16,11 +16,14 @@
  * not count as having answered either, or it would wake with its old entries. It is held by
  * compare-and-set while its entries are dropped for it.
  *
+ * What was ever marked is remembered, because a page that began as zeros and was never marked is zero
+ * still: a guest that uses a quarter of its RAM need not have the rest of it looked at.
+ *
  * A device has no entries and gives no answer. It stores first and marks second: then either the reading
  * sees the store, or the mark stays for the next harvest. It is quiesced before the last one.
  */
 import * as map from '../assembly/memory-map.ts';
-import { popcount32 } from './bitmap.ts';
+import { makeBitmap, orInto, popcount32 } from './bitmap.ts';
 import { MachineError } from './errors.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { waitForWord } from './word-wait.ts';
@@ -44,12 +47,17 @@ export class DirtyLog {
   readonly #guest: GuestMemory;
   readonly #words: number;
   readonly #limitMs: number;
+  /** Taken by any harvest so far. */
+  readonly #everMarked: Uint32Array;
+  /** Pages that were not zero when this log began, or may not have been; null for any. */
+  #before: Uint32Array | null = null;
   /** Harvests queue here: a second flush request would hide the first one's acknowledgements. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(guest: GuestMemory, options: DirtyLogOptions = {}) {
     this.#guest = guest;
     this.#words = guest.pages >>> 5;
+    this.#everMarked = makeBitmap(guest.pages);
     this.#limitMs = options.acknowledgeLimitMs ?? ACKNOWLEDGE_LIMIT_MS;
   }
 
@@ -68,6 +76,28 @@ export class DirtyLog {
     for (let i = 0; i < this.#words; i++) {
       if (bitmap[i] !== 0) Atomics.or(this.#guest.i32, DIRTY + i, bitmap[i]! | 0);
     }
+  }
+
+  /**
+   * RAM was zero when this log began, but for these pages; until this is said any page may hold anything.
+   *
+   * @param pages one bit a page; copied
+   */
+  beganAsZerosBut(pages: Uint32Array): void {
+    this.#before = Uint32Array.from(pages);
+  }
+
+  /**
+   * Pages that may hold something else than zeros, one bit a page: all that were ever marked, and what was
+   * there before. A page outside of it was zero at the last harvest, and is marked if it is not any more.
+   */
+  touched(): Uint32Array<ArrayBuffer> {
+    const touched = makeBitmap(this.#guest.pages);
+    if (this.#before === null) return touched.fill(0xffffffff);
+    touched.set(this.#before);
+    orInto(touched, this.#everMarked);
+    for (let i = 0; i < this.#words; i++) touched[i]! |= Atomics.load(this.#guest.i32, DIRTY + i);
+    return touched;
   }
 
   /** Pages marked now; a moment's figure while the guest runs. */
@@ -112,6 +142,7 @@ export class DirtyLog {
       // Most words are 0 in a late round, and a load does not take the line away from the harts.
       const word = Atomics.load(i32, DIRTY + i) === 0 ? 0 : Atomics.exchange(i32, DIRTY + i, 0);
       into[i] = word;
+      this.#everMarked[i]! |= word;
       count += popcount32(word);
     }
     const flush = (Atomics.add(i32, FLUSH, 1) + 1) | 0;

@@ -62,6 +62,30 @@ test('runs cover every page once, and only neighbours', () => {
   );
 });
 
+test('a page is touched when it was ever marked or was there before, however often the log is harvested', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      pageSet,
+      fc.array(fc.oneof(pageSet, fc.constant('harvest'))),
+      async (old, steps) => {
+        const log = new DirtyLog(makeGuest());
+        const all = bits.makeBitmap(PAGES).fill(0xffffffff);
+        assert.deepEqual(log.touched(), all, 'nothing is known of it');
+        const marked = [...old];
+        for (const [i, step] of steps.entries()) {
+          // What began as zeros may be said at any time: what was marked before it counts.
+          if (i === steps.length >> 1) log.beganAsZerosBut(toBitmap(old));
+          if (typeof step === 'string') await log.harvest(bits.makeBitmap(PAGES));
+          else for (const page of step) log.markDirty(page);
+          if (typeof step !== 'string') marked.push(...step);
+        }
+        const expected = steps.length === 0 ? all : toBitmap(marked);
+        assert.deepEqual(log.touched(), expected);
+      },
+    ),
+  );
+});
+
 test('a harvest takes every mark once', async () => {
   const guest = makeGuest();
   const log = new DirtyLog(guest);

@@ -10,6 +10,7 @@ import type { GuestMemory } from '../src/guest-memory.ts';
 import { guestEnd, NO_LIMIT, retiredInstructions } from '../src/machine.ts';
 import { digest } from '../src/machine-state.ts';
 import { linuxTest, makeLinux, runToEnd } from './support/linux-guest.ts';
+import { unmarkedContent } from './support/marks.ts';
 import { runMoved } from './support/moved.ts';
 
 const MOVES = Number(process.env.GODWIT_LINUX_MOVES ?? 4);
@@ -25,6 +26,9 @@ linuxTest('a boot moved at random, every page missing each time, is the same boo
   const text = runToEnd(plain);
   assert.match(text, /GUEST-READY-TINY/);
   assert.deepEqual(guestEnd(plain), { end: 'power-off', code: 0 });
+  const { unmarked, touched } = unmarkedContent(plain);
+  assert.deepEqual(unmarked, [], 'loader, harts, page walks and devices mark what they write');
+  assert.ok(touched < plain.pages, 'a guest that has just booted has memory that nobody used');
   const end = retiredInstructions(plain, 0);
 
   const points = Array.from({ length: MOVES }, () =>

@@ -42,6 +42,8 @@ export interface WorkRequest {
   /** FRAME flags. */
   readonly flags: number;
   readonly signalled: boolean;
+  /** WRITE: all of the pages are known to be zero, and are not looked at. */
+  readonly zeros?: boolean;
   /** Scatter/gather list: {first page, pages} pairs, rising, at most FRAME_PAGES_MAX pages together. */
   readonly sge: Uint32Array<ArrayBuffer>;
 }
@@ -212,7 +214,10 @@ export class QueuePair {
     this.#zeroRuns.clear();
     this.#shortRuns.clear();
     const long: [number, number][] = [];
-    for (let i = 0; i < sge.length; i += 2) this.#sort(sge[i]!, sge[i + 1]!, long);
+    for (let i = 0; i < sge.length; i += 2) {
+      if (posted.request.zeros) this.#zeroRuns.push(sge[i]!, sge[i + 1]!);
+      else this.#sort(sge[i]!, sge[i + 1]!, long);
+    }
     if (long.length === 0 && this.#shortRuns.runs === 0) return this.#keepZeros(posted);
     // Requests complete in the order they were posted.
     this.sendZeros();

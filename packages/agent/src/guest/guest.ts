@@ -20,6 +20,7 @@ import {
   DirtyLog,
   type GuestMemory,
   guestEnd,
+  makeBitmap,
   memoryMap as map,
   rateFromMiB,
   retiredInstructions,
@@ -133,6 +134,7 @@ export class Guest extends EventEmitter<GuestEvents> {
     const { boot } = make;
     checkGuestSpec(make.spec, boot !== undefined);
     return Guest.#make(make, 'creating', async (guest) => {
+      guest.dirtyLog.beganAsZerosBut(makeBitmap(guest.memory.pages));
       writeIdentity(make.spec, guest.memory);
       if (make.spec.kind === 'workload') {
         const spec = workloadSpecOf(make.spec, guest.memory);

@@ -86,7 +86,8 @@ export class RoundJob implements Job {
     // Requests complete in order: the last of a stripe's completes the stripe.
     const signalled = this.#runs.length === 0;
     const { round, key } = this;
-    return { id: this.#stripe, opcode: 'WRITE', key, round, flags: 0, signalled, sge };
+    const zeros = this.#stripes.isUntouched(this.#stripe);
+    return { id: this.#stripe, opcode: 'WRITE', key, round, flags: 0, signalled, zeros, sge };
   }
 
   completed(completion: Completion): void {

@@ -142,8 +142,9 @@ export class Rounds {
 
   /** Sends what is unsent as one round; what a dying channel did not land is unsent again. */
   async #sendUnsent(): Promise<RoundResult> {
-    // The channels copy the map before this returns.
-    const sending = this.#channels.sendRound(this.number, this.#unsent, this.key);
+    const touched = this.#guest.dirtyLog.touched();
+    // The channels copy the maps before this returns.
+    const sending = this.#channels.sendRound(this.number, this.#unsent, this.key, touched);
     this.#unsent.fill(0);
     const result = await sending;
     this.#channels.takeRequeued(this.#unsent);

@@ -118,16 +118,22 @@ export class SourceChannels {
    *
    * @param round 0, 1, 2, ... without a gap
    * @param dirty 32 pages a word; copied before this returns
+   * @param touched pages that may hold something else than zeros; copied too
    * @param key the target's rkey for rounds
    * @throws GodwitError of the channel that failed
    */
-  async sendRound(round: number, dirty: Uint32Array, key: number): Promise<RoundResult> {
+  async sendRound(
+    round: number,
+    dirty: Uint32Array,
+    key: number,
+    touched = dirty,
+  ): Promise<RoundResult> {
     if (round !== this.#nextRound) {
       throw new GodwitError('internal', { why: `round ${round} after ${this.#nextRound - 1}` });
     }
     this.#nextRound++;
     const startedMs = performance.now();
-    this.#stripes.load(dirty);
+    this.#stripes.load(dirty, touched);
     const sent = Promise.all(this.#threads.map((thread) => thread.call('sendRound', round, key)));
     const parts = await Promise.race([sent, this.#failure.promise]);
     const sum = (pick: (part: (typeof parts)[number]) => number) =>

@@ -29,30 +29,38 @@ export class StripeTable {
   readonly #control: Int32Array<SharedArrayBuffer>;
   readonly #states: Int32Array<SharedArrayBuffer>;
   readonly #plan: Uint32Array<SharedArrayBuffer>;
+  readonly #touched: Uint32Array<SharedArrayBuffer>;
   readonly #requeued: Uint32Array<SharedArrayBuffer>;
 
   static make(guestPages: number): StripeTable {
     const stripes = Math.ceil(guestPages / STRIPE_PAGES);
-    const words = CONTROL_WORDS + stripes * (1 + 2 * STRIPE_WORDS);
+    const words = CONTROL_WORDS + stripes * (1 + 3 * STRIPE_WORDS);
     return new StripeTable(new SharedArrayBuffer(words * 4));
   }
 
   constructor(sab: SharedArrayBuffer) {
     this.sab = sab;
-    this.stripes = (sab.byteLength / 4 - CONTROL_WORDS) / (1 + 2 * STRIPE_WORDS);
+    this.stripes = (sab.byteLength / 4 - CONTROL_WORDS) / (1 + 3 * STRIPE_WORDS);
     const planWords = this.stripes * STRIPE_WORDS;
     const states = CONTROL_WORDS * 4;
     const plan = states + this.stripes * 4;
     this.#control = new Int32Array(sab, 0, CONTROL_WORDS);
     this.#states = new Int32Array(sab, states, this.stripes);
     this.#plan = new Uint32Array(sab, plan, planWords);
-    this.#requeued = new Uint32Array(sab, plan + planWords * 4, planWords);
+    this.#touched = new Uint32Array(sab, plan + planWords * 4, planWords);
+    this.#requeued = new Uint32Array(sab, plan + planWords * 8, planWords);
   }
 
-  /** A new round: these pages, all stripes free. */
-  load(dirty: Uint32Array): void {
+  /**
+   * A new round: these pages, all stripes free.
+   *
+   * @param touched pages that may hold something else than zeros
+   */
+  load(dirty: Uint32Array, touched: Uint32Array): void {
     this.#plan.fill(0);
     this.#plan.set(dirty);
+    this.#touched.fill(0);
+    this.#touched.set(touched);
     this.#states.fill(0);
     Atomics.store(this.#control, CURSOR, 0);
   }
@@ -66,10 +74,15 @@ export class StripeTable {
         Atomics.store(this.#control, CURSOR, this.stripes);
         return -1;
       }
-      if (this.#isEmpty(stripe)) continue;
+      if (isEmpty(this.#plan, stripe)) continue;
       Atomics.store(this.#states, stripe, CLAIMED + channel);
       return stripe;
     }
+  }
+
+  /** Whether nobody ever wrote to a page of the stripe: all of it is zero, and need not be looked at. */
+  isUntouched(stripe: number): boolean {
+    return isEmpty(this.#touched, stripe);
   }
 
   acknowledge(stripe: number): void {
@@ -130,11 +143,11 @@ export class StripeTable {
     }
     return pages;
   }
+}
 
-  #isEmpty(stripe: number): boolean {
-    for (let i = stripe * STRIPE_WORDS; i < (stripe + 1) * STRIPE_WORDS; i++) {
-      if (this.#plan[i] !== 0) return false;
-    }
-    return true;
+function isEmpty(bitmap: Uint32Array, stripe: number): boolean {
+  for (let i = stripe * STRIPE_WORDS; i < (stripe + 1) * STRIPE_WORDS; i++) {
+    if (bitmap[i] !== 0) return false;
   }
+  return true;
 }

@@ -91,6 +91,11 @@ export class LandingBoard {
     if (start >= 0) visit(start, end - start);
   }
 
+  /** The pages that were given bytes, one bit a page, if the others are zero; null when they may not be. */
+  written(): Uint32Array | null {
+    return Atomics.load(this.#control, FRESH) === 0 ? null : Uint32Array.from(this.#written);
+  }
+
   countRound(round: number, pages: number): void {
     Atomics.add(this.#rounds, Math.min(round, ROUNDS - 1), pages);
   }

@@ -161,6 +161,11 @@ export class TargetChannels {
     return this.#histogram.stats();
   }
 
+  /** The pages that were given bytes, if all others are zero; null when they may not be. */
+  written(): Uint32Array | null {
+    return this.#board.written();
+  }
+
   /** Ends every channel; no socket is open when it resolves. */
   async close(): Promise<void> {
     const threads: OwnedThread[] = this.#threads.splice(0);

@@ -412,6 +412,8 @@ export class TargetRunner extends MigrationBase<
       this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults: present.faults });
       this.tellCoordinator({ ...present, atMs: Date.now() });
     });
+    const written = this.#channels?.written() ?? null;
+    if (written !== null) this.#guest?.dirtyLog.beganAsZerosBut(written);
     this.#guest?.releaseLease(this.grant.migration);
     this.agent.changed();
     void this.#closeChannels();

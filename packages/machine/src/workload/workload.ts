@@ -9,6 +9,7 @@
  * must be: a lost write is then noticed by the running guest, long before an audit.
  */
 import * as map from '../../assembly/memory-map.ts';
+import { DirtyLog } from '../dirty-log.ts';
 import { GuestMemory } from '../guest-memory.ts';
 import { HartGate } from '../hart-gate.ts';
 import { fillBase, PAGE_WORDS, ramWords, readStamp, STAMP_TAIL, stampPage } from './content.ts';
@@ -34,8 +35,10 @@ export function fillWorkload(
   toPage: number,
 ): void {
   const words = ramWords(guest);
+  const log = new DirtyLog(guest);
   for (let page = fromPage; page < toPage; page++) {
     fillBase(words, page * PAGE_WORDS, spec.content, spec.seed, page);
+    if (spec.content !== 'zero') log.markDirty(page);
   }
 }
 
