@@ -3,15 +3,14 @@
  *
  * iperf3 sends and receives one small buffer that never leaves the processor's caches. A guest does not
  * fit in there. So a pair of processes a stream writes one region of memory by reference, in pieces of a
- * stripe, and reads it in place, each piece at once (receive-low-water.ts), into another: what remains
- * between this and a page channel is the protocol. Run as `node bench/bare-sockets.ts source|target ...` it is one of those processes.
+ * stripe, and reads it in place into another: what remains between this and a page channel is the
+ * protocol. Run as `node bench/bare-sockets.ts source|target ...` it is one of those processes.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { ReceiveLowWater } from '../packages/agent/src/channel/receive-low-water.ts';
 
 const MIB = 1048576;
 const PIECE_BYTES = 2 * MIB;
@@ -103,7 +102,6 @@ function runTarget(memory: Uint8Array, total: number, port: number): void {
   };
   const callback = (bytes: number) => {
     at += bytes;
-    lowWater.due(PIECE_BYTES - (at % PIECE_BYTES));
     if (at === total) {
       process.send?.(report(before, startedMs));
       socket.destroy();
@@ -113,9 +111,7 @@ function runTarget(memory: Uint8Array, total: number, port: number): void {
   const socket = connect({ host: '127.0.0.1', port, onread: { buffer, callback } }, () =>
     process.send?.('ready'),
   );
-  const lowWater = new ReceiveLowWater(socket);
   process.once('message', () => {
-    lowWater.due(PIECE_BYTES);
     before = process.cpuUsage();
     startedMs = performance.now();
     socket.write('go');
