@@ -17,10 +17,10 @@
 import { GuestMemory, type GuestMemoryOptions } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { collectGarbage } from '../collect.ts';
-import { collectThreads } from '../thread.ts';
+import { collectThreads, Thread } from '../thread.ts';
 import { adviseHugePages } from './huge-pages.ts';
 import { asGodwitError } from './machine-errors.ts';
-import { runMemoryTask } from './memory-task.ts';
+import type { ScrubCommands } from './scrub.worker.ts';
 
 /** How long a memory waits for another guest of its size: longer than a pause between two moves. */
 const IDLE_MS = 30_000;
@@ -166,8 +166,15 @@ function makeMemory(options: GuestMemoryOptions): GuestMemory {
   return made;
 }
 
-async function scrubOnThread(memory: GuestMemory): Promise<void> {
-  await runMemoryTask(memory, { kind: 'scrub' });
+export const SCRUB_THREAD = new URL('./scrub.worker.ts', import.meta.url);
+
+async function scrubOnThread({ memory, pages }: GuestMemory): Promise<void> {
+  const thread = new Thread<ScrubCommands>(SCRUB_THREAD);
+  try {
+    await thread.call('scrub', memory, pages);
+  } finally {
+    await thread.close();
+  }
 }
 
 /** Dropped memory is given back to the machine within moments: threads collect at their next turn. */

@@ -15,8 +15,6 @@ import type { MemoryCommands } from './memory.worker.ts';
 export type MemoryTask =
   /** Every byte of RAM to this value: also the first touch of cold memory. */
   | { readonly kind: 'wipe'; readonly byte: number }
-  /** A memory that a guest has left is zeroed, by one thread: others have better use for the rest. */
-  | { readonly kind: 'scrub' }
   | { readonly kind: 'fill'; readonly spec: WorkloadSpec }
   /** Kernel and RAM disk are tens of megabytes; shared bytes are not copied on their way here. */
   | { readonly kind: 'boot'; readonly boot: GuestBoot; readonly options: BootOptions }
@@ -35,7 +33,6 @@ export type MemoryTask =
 
 export interface MemoryTaskResults {
   wipe: null;
-  scrub: null;
   fill: null;
   boot: null;
   audit: AuditResult;
@@ -57,7 +54,7 @@ const PAGES_PER_THREAD_MIN = 8192;
 const THREADS_MAX = 4;
 
 /** Tasks that one thread does over all pages. */
-const WHOLE: readonly MemoryTask['kind'][] = ['scrub', 'boot', 'digest', 'write', 'read'];
+const WHOLE: readonly MemoryTask['kind'][] = ['boot', 'digest', 'write', 'read'];
 
 export const MEMORY_THREAD = new URL('./memory.worker.ts', import.meta.url);
 

@@ -19,7 +19,6 @@ import type { MemoryTaskInput, MemoryTaskResults } from './memory-task.ts';
 type Result = MemoryTaskResults[keyof MemoryTaskResults];
 
 function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
-  if (task.kind === 'scrub') return scrub(memory, fromPage, toPage);
   const guest = GuestMemory.adopt(memory);
   switch (task.kind) {
     case 'wipe':
@@ -44,19 +43,6 @@ function perform({ memory, task, fromPage, toPage }: MemoryTaskInput): Result {
 function wipe(memory: WebAssembly.Memory, byte: number, fromPage: number, toPage: number): null {
   const offset = map.RAM + fromPage * map.PAGE_SIZE;
   loadPageOps(memory).fill(offset, byte, (toPage - fromPage) * map.PAGE_SIZE);
-  return null;
-}
-
-/**
- * Nobody's memory any more: its control block may be the next guest's already. What is zero is only
- * read, at half the price, and a guest's memory is zero for the most part.
- */
-function scrub(memory: WebAssembly.Memory, fromPage: number, toPage: number): null {
-  const { firstNonZero, fill } = loadPageOps(memory);
-  for (let page = fromPage; page < toPage; page++) {
-    page += firstNonZero(map.RAM + page * map.PAGE_SIZE, toPage - page);
-    if (page < toPage) fill(map.RAM + page * map.PAGE_SIZE, 0, map.PAGE_SIZE);
-  }
   return null;
 }
 
