@@ -17,12 +17,8 @@ const SETTING = '/sys/kernel/mm/transparent_hugepage/enabled';
 
 type Madvise = (start: Uint8Array, bytes: number, advice: number) => number;
 
-let madvise: Madvise | string | undefined;
-
 /** The C library's madvise, or why there is none. */
-function libraryCall(): Madvise | string {
-  return libraryFunction<Madvise>('int madvise(void *start, size_t bytes, int advice)');
-}
+const madvise = libraryFunction<Madvise>('int madvise(void *start, size_t bytes, int advice)');
 
 /**
  * Gives the advice for a guest's RAM, best before its first touch. Not for the tables before it: those are
@@ -31,14 +27,12 @@ function libraryCall(): Madvise | string {
  * @returns whether the kernel took it; how many huge pages there are is the kernel's decision
  */
 export function adviseHugePages(ram: Uint8Array): boolean {
-  madvise ??= libraryCall();
   if (typeof madvise === 'string') return false;
   return madvise(ram, ram.length, MADV_HUGEPAGE) === 0;
 }
 
 /** Why guest memory has small pages here, for the log; undefined when it may have huge ones. */
 export function whySmallPages(): string | undefined {
-  madvise ??= libraryCall();
   if (typeof madvise === 'string') return madvise;
   try {
     if (readFileSync(SETTING, 'latin1').includes('[never]')) return `${SETTING} says never`;

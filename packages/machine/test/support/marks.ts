@@ -5,10 +5,8 @@ import type { GuestMemory } from '../../src/guest-memory.ts';
 import { loadPageOps } from '../../src/page-ops.ts';
 
 /** Pages that hold something and were never marked, of a guest whose RAM began as zeros. */
-export function unmarkedContent(
-  guest: GuestMemory,
-  log = new DirtyLog(guest),
-): { unmarked: number[]; touched: number } {
+export function unmarkedContent(guest: GuestMemory): { unmarked: number[]; touched: number } {
+  const log = new DirtyLog(guest);
   log.beganAsZerosBut(makeBitmap(guest.pages));
   const touched = log.touched();
   const { isZero } = loadPageOps(guest.memory);
