@@ -62,6 +62,7 @@ export function start(): bool {
   applyStatus();
   obeyFlush();
   atomic.store<u64>(core.block + HART_STARTED_NS, now());
+  ring(CONTROL_BELL_ACK);
   return true;
 }
 

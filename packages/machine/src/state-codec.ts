@@ -55,6 +55,20 @@ const TAG_TRUE = 8;
 
 const U64_MAX = (1n << 64n) - 1n;
 
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder('utf-8', { fatal: true });
+/** Names of fields as bytes: few, and written in the blackout of every migration. */
+const NAMES = new Map<string, Uint8Array>();
+
+function bytesOfName(name: string): Uint8Array {
+  let bytes = NAMES.get(name);
+  if (bytes === undefined) {
+    bytes = ENCODER.encode(name);
+    NAMES.set(name, bytes);
+  }
+  return bytes;
+}
+
 /**
  * @throws MachineError state.bad_field: a bigint outside 64 bits, a name over 255 bytes, more than
  *   STATE_BYTES_MAX bytes
@@ -143,7 +157,7 @@ class Writer {
   }
 
   #text(value: string): void {
-    this.#tagged(TAG_TEXT, new TextEncoder().encode(value));
+    this.#tagged(TAG_TEXT, ENCODER.encode(value));
   }
 
   #tagged(tag: number, bytes: Uint8Array): void {
@@ -164,7 +178,7 @@ class Writer {
     this.u8(TAG_RECORD);
     this.u16(entries.length);
     for (const [name, value] of entries) {
-      const bytes = new TextEncoder().encode(name);
+      const bytes = bytesOfName(name);
       if (bytes.length > 255) throw bad(path, 'has a field with too long a name');
       this.u8(bytes.length);
       const at = this.#grow(bytes.length);
@@ -256,7 +270,7 @@ class Parser {
 
   #text(length: number): string {
     try {
-      return new TextDecoder('utf-8', { fatal: true }).decode(this.#sub(length));
+      return DECODER.decode(this.#sub(length));
     } catch (error) {
       if (error instanceof MachineError) throw error;
       throw this.#wrong('has text that is not UTF-8');

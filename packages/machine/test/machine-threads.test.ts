@@ -102,6 +102,16 @@ test('stopped and started at random, a machine is the same at instruction N', as
   assert.equal(digest(guest), undisturbed(restlessElf(), end));
 });
 
+test('a hart rings when it begins to run, and when it has stopped', () => {
+  const guest = makeGuest(restlessElf());
+  const rung = () => Atomics.load(guest.i32, map.CONTROL_BELL_ACK >> 2);
+  const before = rung();
+  stopAtInstruction(guest, 1000n);
+  guest.setControl(map.CONTROL_RUN, map.RUN_GO);
+  assert.equal(loadMachine(guest.memory).run(0, NO_LIMIT), 'stop-at');
+  assert.equal(rung() - before, 2, 'whoever waits for either is woken, and need not look again');
+});
+
 test('a harvest under a running hart loses no write', async (t) => {
   const guest = makeGuest(restlessElf());
   const log = new DirtyLog(guest);
