@@ -14,6 +14,7 @@ import { whySmallPages } from './guest/huge-pages.ts';
 import { leave } from './leaving.ts';
 import { openLog } from './log.ts';
 import { createMigrations } from './migration/manager.ts';
+import { rehearse } from './migration/rehearsal.ts';
 import { parseOptions } from './options.ts';
 import { CoordinatorSeen } from './state/coordinator-seen.ts';
 import { Journal } from './state/journal.ts';
@@ -62,7 +63,9 @@ async function run(): Promise<void> {
   const why = whySmallPages();
   if (why !== undefined) log.warn({ why }, 'guests have small pages: each move takes longer');
   await tell({ type: 'ready', control: agent.controlAddress });
-  warmUp(WARM_THREADS).catch((error) => log.warn({ err: error }, 'no threads ahead'));
+  warmUp(WARM_THREADS)
+    .then(() => rehearse())
+    .catch((error) => log.warn({ err: error }, 'not warmed up'));
 }
 
 /**

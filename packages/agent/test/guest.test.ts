@@ -16,6 +16,7 @@ import {
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
 import { Guest, type GuestEnding } from '../src/guest/guest.ts';
 import { auditGuest } from '../src/guest/guest-audit.ts';
+import { checkStateVersion, stateVersion } from '../src/guest/guest-state.ts';
 import { MemoryPool } from '../src/guest/memory-pool.ts';
 import { runMemoryTask } from '../src/guest/memory-task.ts';
 import { image, MIB, machineSpec, silent, until, workloadSpec } from './support/agent-parts.ts';
@@ -121,6 +122,16 @@ test('state moves into a reserved guest and it goes on from there', async () => 
   await until('writes there', () => target.report().writes > before);
   assert.equal((await auditGuest(target, before)).wrong, 0);
   assert.throws(() => target.adoptState(Buffer.from('nonsense')), isCode('state.corrupt'));
+});
+
+test('state of an unknown version is refused before there is any', () => {
+  for (const kind of ['machine', 'workload'] as const) {
+    const newest = stateVersion(kind);
+    checkStateVersion(kind, newest);
+    assert.throws(() => checkStateVersion(kind, newest + 1), isCode('state.version'));
+    assert.throws(() => checkStateVersion(kind, 0), isCode('state.version'));
+  }
+  checkStateVersion('machine', stateVersion('machine') - 1);
 });
 
 test('target memory is poisoned when a test asks for it', async () => {

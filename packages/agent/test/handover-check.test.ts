@@ -4,60 +4,82 @@ import { test } from 'node:test';
 import type { Message } from '@godwit/protocol';
 import type { Guest } from '../src/guest/guest.ts';
 import { handoverDigest } from '../src/migration/digest.ts';
-import { checkHandover } from '../src/target/handover-check.ts';
+import { checkHandover, Manifest } from '../src/target/handover-check.ts';
 import type { TargetChannels } from '../src/target/target-channels.ts';
 
 const PAGES = 64;
 
 /** A target that holds `landed` pages of each round; notes what is done with it, in order. */
-function target(landed: readonly number[]) {
+function target(landed: number[]) {
   const done: string[] = [];
   const channels = {
+    barriersOf: async (rounds: number) => void done.push(`barriers of ${rounds}`),
     landedIn: (rounds: number) => landed.slice(0, rounds),
     verify: async () => void done.push('hashes'),
   };
   const guest = { memory: { pages: PAGES }, adoptState: () => void done.push('state') };
-  return {
-    done,
-    channels: channels as unknown as TargetChannels,
-    guest: guest as unknown as Guest,
+  const revoked = Promise.withResolvers<void>();
+  const revoke = () => {
+    done.push('revoke');
+    return revoked.promise;
   };
+  const begin = (manifest: Manifest, verify: boolean) =>
+    checkHandover({
+      handover: handover(),
+      manifest,
+      channels: channels as unknown as TargetChannels,
+      guest: guest as unknown as Guest,
+      revoke,
+      verify,
+    });
+  return { done, begin, revoked };
 }
 
-function handover(manifest: number[]): Message<'handover'> {
+function handover(): Message<'handover'> {
   const state = new Uint8Array([1, 2, 3]);
   const digest = handoverDigest(state, new SharedArrayBuffer(PAGES * 8), undefined);
-  const said = { manifest, missing: new Uint8Array(0), state, digest };
-  return said as unknown as Message<'handover'>;
+  return { missing: new Uint8Array(0), state, digest } as unknown as Message<'handover'>;
 }
 
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 test('pages are hashed only when nothing can land any more', async () => {
-  const { done, channels, guest } = target([PAGES]);
-  const revoked = Promise.withResolvers<void>();
-  const check = { handover: handover([PAGES]), guest, channels, verify: true };
-  const checked = checkHandover({ ...check, revoked: revoked.promise });
-  await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(done, ['state']);
+  const { done, begin, revoked } = target([PAGES]);
+  const checked = begin(new Manifest([PAGES]), true);
+  await turn();
+  assert.deepEqual(done, ['state', 'barriers of 1', 'revoke']);
   revoked.resolve();
   assert.equal((await checked).missing, undefined);
-  assert.deepEqual(done, ['state', 'hashes']);
+  assert.deepEqual(done.slice(3), ['hashes']);
 });
 
-test('a refusal waits for it as well, and names what was short', async () => {
-  const { done, channels, guest } = target([PAGES, 3]);
-  const revoked = Promise.withResolvers<void>();
-  const check = { handover: handover([PAGES, 4]), guest, channels, verify: false };
+test('a short round is refused when nothing more is said, and when nothing can land any more', async () => {
+  const { done, begin, revoked } = target([PAGES, 3]);
   let isRefused = false;
-  const refused = assert.rejects(checkHandover({ ...check, revoked: revoked.promise }), {
+  const refused = assert.rejects(begin(new Manifest([PAGES, 4]), false), {
     code: 'migration.refused',
     message: /round 1 brought 3 pages, the manifest says 4/,
   });
   void refused.then(() => {
     isRefused = true;
   });
-  await new Promise((resolve) => setImmediate(resolve));
+  while (!done.includes('revoke')) await turn();
+  await turn();
   assert.equal(isRefused, false);
   revoked.resolve();
   await refused;
-  assert.deepEqual(done, []);
+});
+
+test('what a channel lost in the last round comes in one more, and HANDOVER says so', async () => {
+  const landed = [PAGES, 3];
+  const { done, begin, revoked } = target(landed);
+  revoked.resolve();
+  const manifest = new Manifest([PAGES, 5]);
+  const checked = begin(manifest, true);
+  await turn();
+  assert.deepEqual(done, ['state', 'barriers of 2']);
+  landed.push(2);
+  manifest.amend([PAGES, 3, 2]);
+  await checked;
+  assert.deepEqual(done.slice(2), ['barriers of 3', 'revoke', 'hashes']);
 });

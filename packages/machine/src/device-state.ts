@@ -4,8 +4,7 @@
  * DEVICES area <-> [device state] <-> machine-state.ts
  *
  * Main thread, harts stopped. A device has no request in flight then (assembly/dma.ts), and its interrupt
- * lines are computed, so its registers are all there is. Came with version 2: a guest of version 1 has
- * its devices as after power-on.
+ * lines are computed, so its registers are all there is.
  */
 import * as own from '../assembly/machine-map.ts';
 import { MachineError } from './errors.ts';
@@ -67,21 +66,20 @@ export interface DeviceState {
   /** 1 = started in supervisor mode. */
   readonly supervisor: bigint;
   readonly console: bigint;
-  readonly sbi: { readonly [K in keyof typeof SBI_LISTS]: readonly bigint[] };
+  readonly sbi: { readonly [K in keyof typeof SBI_LISTS]: BigUint64Array };
   readonly plic: {
-    readonly priority: readonly bigint[];
-    readonly enable: readonly bigint[];
-    readonly threshold: readonly bigint[];
+    readonly priority: BigUint64Array;
+    readonly enable: BigUint64Array;
+    readonly threshold: BigUint64Array;
     readonly claimed: bigint;
   };
   readonly rtc: Fields<typeof RTC_FIELDS>;
-  readonly entropy: { readonly key: readonly bigint[]; readonly blocks: bigint };
+  readonly entropy: { readonly key: BigUint64Array; readonly blocks: bigint };
   readonly virtio: readonly VirtioState[];
 }
 
 const SOURCES = own.IRQ_MAX + 1;
 const KEY_WORDS = 4;
-const NEVER = (1n << 64n) - 1n;
 
 const devices = Array.from({ length: own.VIRTIO_COUNT }, (_, i) => i);
 const queues = Array.from({ length: own.VIRTIO_QUEUES_MAX }, (_, i) => i);
@@ -172,30 +170,6 @@ export function readDevices(record: StateRecord, version: number, harts: number)
   return state;
 }
 
-/** Devices of a guest that came from a version without them: as after power-on. */
-export function devicesAtPowerOn(harts: number): DeviceState {
-  const zeros = (count: number) => Array.from({ length: count }, () => 0n);
-  const none = <T extends object>(places: T) =>
-    Object.fromEntries(Object.keys(places).map((name) => [name, 0n])) as Fields<T>;
-  return {
-    supervisor: 0n,
-    console: BigInt(own.CONSOLE_AT_UART),
-    sbi: mapLists((_, name) => (name === 'timecmp' ? zeros(harts).map(() => NEVER) : zeros(harts))),
-    plic: {
-      priority: zeros(SOURCES),
-      enable: zeros(2 * harts),
-      threshold: zeros(2 * harts),
-      claimed: 0n,
-    },
-    rtc: none(RTC_FIELDS),
-    entropy: { key: zeros(KEY_WORDS), blocks: 0n },
-    virtio: devices.map(() => ({
-      ...none(VIRTIO_FIELDS),
-      queues: queues.map(() => none(QUEUE_FIELDS)),
-    })),
-  };
-}
-
 /**
  * What the core takes for granted. Addresses of queues are not among it: they are checked where they
  * are used, as a driver may write any.
@@ -225,7 +199,7 @@ function isQueueLength(num: bigint): boolean {
   return num > 0n && num <= BigInt(own.QUEUE_NUM_MAX) && (num & (num - 1n)) === 0n;
 }
 
-function mapLists(make: (at: number, name: string) => readonly bigint[]): DeviceState['sbi'] {
+function mapLists(make: (at: number, name: string) => BigUint64Array): DeviceState['sbi'] {
   const entries = Object.entries(SBI_LISTS).map(([name, at]) => [name, make(at, name)]);
   return Object.fromEntries(entries) as DeviceState['sbi'];
 }

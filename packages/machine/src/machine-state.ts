@@ -18,7 +18,6 @@ import {
   captureDevices,
   checkDevices,
   type DeviceState,
-  devicesAtPowerOn,
   readDevices,
   restoreDevices,
 } from './device-state.ts';
@@ -29,7 +28,6 @@ import {
   decodeEnvelope,
   encodeEnvelope,
   FieldReader,
-  type Since,
   type StateRecord,
   type StateValue,
 } from './state-codec.ts';
@@ -92,8 +90,8 @@ const UART_FIELDS = {
 } as const;
 
 export type HartState = Fields<typeof HART_FIELDS> & {
-  readonly x: readonly bigint[];
-  readonly f: readonly bigint[];
+  readonly x: BigUint64Array;
+  readonly f: BigUint64Array;
 };
 
 export type UartState = Fields<typeof UART_FIELDS> & {
@@ -109,7 +107,7 @@ export interface MachineState {
   /** Guest time in ticks of 100 ns at which a host clock goes on. */
   readonly ticks: bigint;
   readonly harts: readonly HartState[];
-  readonly clint: { readonly msip: readonly bigint[]; readonly mtimecmp: readonly bigint[] };
+  readonly clint: { readonly msip: BigUint64Array; readonly mtimecmp: BigUint64Array };
   readonly uart: UartState;
   /** The other devices, and what the machine does as firmware. */
   readonly devices: DeviceState;
@@ -119,13 +117,8 @@ export interface MachineState {
 }
 
 export const MACHINE_STATE_KIND = 'machine';
-export const MACHINE_STATE_VERSION = 2;
-/** Fields of a hart that the version before does not have: a hart had machine mode and integers only. */
-const LATER: { readonly [name: string]: Since<bigint> } = Object.fromEntries(
-  ['mip', 'medeleg', 'mideleg', 'mcounteren', 'stvec', 'sscratch', 'sepc', 'scause', 'stval']
-    .concat(['satp', 'scounteren', 'fcsr'])
-    .map((name) => [name, { since: 2, otherwise: 0n }]),
-);
+/** 3: registers of a kind are one value. */
+export const MACHINE_STATE_VERSION = 3;
 const PRIVILEGES = [own.PRIVILEGE_U, own.PRIVILEGE_S, own.PRIVILEGE_M].map(BigInt);
 /** Registers of either file. */
 const REGISTERS = 32;
@@ -289,8 +282,7 @@ function readState(reader: FieldReader, version: number): MachineState {
   const timers = { msip: clint.u64s('msip', count), mtimecmp: clint.u64s('mtimecmp', count) };
   clint.end();
   const uart = readUart(reader.record('uart'), version);
-  const devices =
-    version < 2 ? devicesAtPowerOn(count) : readDevices(reader.record('devices'), version, count);
+  const devices = readDevices(reader.record('devices'), version, count);
   const [syscon, tohost, fromhost] = [
     reader.u64('syscon'),
     reader.u64('tohost'),
@@ -309,9 +301,9 @@ function hartCount(reader: FieldReader): number {
 
 function readHart(value: StateValue, hart: number, version: number): HartState {
   const reader = new FieldReader(value, `machine.harts[${hart}]`, version);
-  const fields = takeFields(reader, HART_FIELDS, LATER);
+  const fields = takeFields(reader, HART_FIELDS);
   const x = reader.u64s('x', REGISTERS);
-  const f = version < 2 ? Array.from(x, () => 0n) : reader.u64s('f', REGISTERS);
+  const f = reader.u64s('f', REGISTERS);
   reader.end();
   return { ...fields, x, f };
 }

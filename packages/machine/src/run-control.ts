@@ -1,5 +1,6 @@
 /**
- * The host's hand on a guest's harts: start, stop, quit. Main thread only; never blocks.
+ * The host's hand on a guest's harts: start, stop, quit. Main thread only; blocks for no longer
+ * than word-wait.ts says.
  *
  * The host only writes CONTROL_RUN and rings; the harts move themselves (hart-gate.ts). A hart that
  * waits for a page is woken out of its fault slot, so that a guest can be stopped while its pages are

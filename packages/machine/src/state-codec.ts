@@ -8,7 +8,7 @@
  *   1 u64      8 bytes                      5 list     count u32, values
  *   2 number   8 bytes, IEEE 754            6 record   count u16, then {name length u8, name, value}
  *   3 text     length u32, UTF-8            7, 8       false, true
- *   4 bytes    length u32, bytes
+ *   4 bytes    length u32, bytes            9 u64s     count u32, 8 bytes each
  *
  * Names and not positions, because a target may be one version behind or ahead: a reader (FieldReader)
  * takes the fields its version knows, with a default for those that came later, and refuses the rest.
@@ -23,6 +23,7 @@ export type StateValue =
   | string
   | boolean
   | Uint8Array
+  | BigUint64Array
   | readonly StateValue[]
   | StateRecord;
 export interface StateRecord {
@@ -52,6 +53,7 @@ const TAG_LIST = 5;
 const TAG_RECORD = 6;
 const TAG_FALSE = 7;
 const TAG_TRUE = 8;
+const TAG_U64S = 9;
 
 const U64_MAX = (1n << 64n) - 1n;
 
@@ -126,6 +128,7 @@ class Writer {
     else if (typeof value === 'string') this.#text(value);
     else if (typeof value === 'boolean') this.u8(value ? TAG_TRUE : TAG_FALSE);
     else if (value instanceof Uint8Array) this.#tagged(TAG_BYTES, value);
+    else if (value instanceof BigUint64Array) this.#u64s(value);
     else if (Array.isArray(value)) this.#list(value, path);
     else this.#record(value as StateRecord, path);
   }
@@ -163,8 +166,13 @@ class Writer {
   #tagged(tag: number, bytes: Uint8Array): void {
     this.u8(tag);
     this.u32(bytes.length);
-    const at = this.#grow(bytes.length);
-    this.#buffer.set(bytes, at);
+    this.#append(bytes);
+  }
+
+  #u64s(values: BigUint64Array): void {
+    this.u8(TAG_U64S);
+    this.u32(values.length);
+    this.#append(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
 
   #list(values: readonly StateValue[], path: string): void {
@@ -181,10 +189,14 @@ class Writer {
       const bytes = bytesOfName(name);
       if (bytes.length > 255) throw bad(path, 'has a field with too long a name');
       this.u8(bytes.length);
-      const at = this.#grow(bytes.length);
-      this.#buffer.set(bytes, at);
+      this.#append(bytes);
       this.value(value, path === '' ? name : `${path}.${name}`);
     }
+  }
+
+  #append(bytes: Uint8Array): void {
+    const at = this.#grow(bytes.length);
+    this.#buffer.set(bytes, at);
   }
 
   /** Makes room for `count` bytes and answers where they go. Buffer and view may be others afterwards. */
@@ -245,6 +257,8 @@ class Parser {
         return false;
       case TAG_TRUE:
         return true;
+      case TAG_U64S:
+        return this.#u64s(this.u32());
     }
     throw this.#wrong(`has a value with tag ${tag}`);
   }
@@ -266,6 +280,13 @@ class Parser {
       record[name] = this.value(depth + 1);
     }
     return record;
+  }
+
+  #u64s(count: number): BigUint64Array {
+    const bytes = this.#sub(count * 8);
+    const values = new BigUint64Array(count);
+    new Uint8Array(values.buffer).set(bytes);
+    return values;
   }
 
   #text(length: number): string {
@@ -337,12 +358,18 @@ export class FieldReader {
     return this.#typed(name, 'a record', isRecord);
   }
 
-  /** A list of exactly `count` u64. */
-  u64s(name: string, count: number): bigint[] {
+  /** Exactly `count` u64; a list of values will do, as senders wrote before there was a tag for it. */
+  u64s(name: string, count: number): BigUint64Array {
+    const value = this.#record[name];
+    if (value instanceof BigUint64Array) {
+      this.#read.add(name);
+      if (value.length === count) return value;
+      throw this.#bad(name, `has ${value.length} elements, not ${count}`);
+    }
     const values = this.list(name, count);
     if (!values.every((value) => typeof value === 'bigint'))
       throw this.#bad(name, 'is not all u64');
-    return values as bigint[];
+    return BigUint64Array.from(values as bigint[]);
   }
 
   /** Elements of a list, for one whose length is itself a finding. */
@@ -376,5 +403,5 @@ export class FieldReader {
 }
 
 function isRecord(value: StateValue): value is StateRecord {
-  return typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array);
+  return typeof value === 'object' && !Array.isArray(value) && !ArrayBuffer.isView(value);
 }

@@ -25,6 +25,12 @@ import {
   restoreState,
 } from '../src/machine-state.ts';
 import { runTimes } from '../src/run-control.ts';
+import {
+  decodeEnvelope,
+  encodeEnvelope,
+  type StateRecord,
+  type StateValue,
+} from '../src/state-codec.ts';
 import * as e from './riscv/encode.ts';
 import { HANDLER, HartBench, RAM_BASE, UNLIMITED } from './support/hart-bench.ts';
 import { RESTLESS_BYTES, restlessElf } from './support/restless.ts';
@@ -106,6 +112,30 @@ test('the digest sees one bit of RAM and one register', () => {
   assert.equal(digest(guest), whole);
   guest.i64[(map.HARTS + own.HART_MSCRATCH) >> 3]! ^= 1n;
   assert.notEqual(digest(guest), whole);
+});
+
+/** As the version before wrote it: registers of a kind as a list of values. */
+function withLists(value: StateValue): StateValue {
+  if (value instanceof BigUint64Array) return [...value];
+  if (Array.isArray(value)) return value.map(withLists);
+  if (typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, withLists(one)]));
+}
+
+test('a state of the version before is read, one of another is refused', () => {
+  const guest = startRestless();
+  runTo(guest, 20_000n);
+  const state = captureState(guest);
+  const { kind, version, fields } = decodeEnvelope(encodeState(state));
+  const before = withLists(fields) as StateRecord;
+  assert.deepEqual(
+    decodeState(encodeEnvelope({ kind, version: version - 1, fields: before })),
+    state,
+  );
+  for (const other of [version - 2, version + 1]) {
+    const bytes = encodeEnvelope({ kind, version: other, fields });
+    assert.throws(() => decodeState(bytes), /version/);
+  }
 });
 
 function stateOf(guest: GuestMemory): Uint8Array {

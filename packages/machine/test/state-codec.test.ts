@@ -27,6 +27,7 @@ const { value } = fc.letrec<{ value: StateValue; record: StateRecord }>((tie) =>
     fc.string({ unit: 'grapheme' }),
     fc.boolean(),
     fc.uint8Array({ maxLength: 20 }),
+    fc.bigUint64Array({ maxLength: 5 }),
     fc.array(tie('value'), { maxLength: 4 }),
     tie('record'),
   ),
@@ -36,7 +37,7 @@ const fields = fc.dictionary(name, value as fc.Arbitrary<StateValue>, { maxKeys:
 
 /** Decoded records have no prototype; the comparison is about their fields. */
 function plain(from: StateValue): unknown {
-  if (from instanceof Uint8Array || typeof from !== 'object') return from;
+  if (ArrayBuffer.isView(from) || typeof from !== 'object') return from;
   if (Array.isArray(from)) return from.map(plain);
   return Object.entries(from).map(([key, inner]) => [key, plain(inner)]);
 }
@@ -61,6 +62,7 @@ test('every field is encoded where the buffer of the encoder has just become too
       text: 'x',
       flag: true,
       list: [2n],
+      words: BigUint64Array.of(3n, 4n),
     };
     const bytes = encodeEnvelope({ kind: 'machine', version: 1, fields });
     assert.deepEqual(plain(decodeEnvelope(bytes).fields), plain(fields));
@@ -89,7 +91,9 @@ test('lengths that lie, deep nests and doubled names are refused', () => {
     nest,
     [6, 2, 0, 1, 97, 7, 1, 97, 8],
     [3, ...u32(1), 0xff],
-    [9],
+    [9, ...u32(0x20000000), 1],
+    [9, ...u32(0xffffffff)],
+    [10],
     [0],
   ];
   for (const body of bodies) {
@@ -125,7 +129,12 @@ test('missing, unknown and mistyped fields are refused by name', () => {
   assert.throws(() => readPoint({ shift: 2n }, 2), /point\.x: is missing/);
   assert.throws(() => readPoint({ x: 1n, shift: 2n, y: 3n }, 2), /point\.y: is unknown/);
   assert.throws(() => readPoint({ x: 1, shift: 2n }, 2), /point\.x: is not u64/);
-  const list = new FieldReader({ a: [1n, 2n], b: [1n, 'two'] }, 'list', 1);
+  const words = BigUint64Array.of(1n, 2n);
+  const list = new FieldReader({ a: [1n, 2n], b: [1n, 'two'], c: words }, 'list', 1);
   assert.throws(() => list.u64s('a', 3), /list\.a: has 2 elements, not 3/);
   assert.throws(() => list.u64s('b', 2), /list\.b: is not all u64/);
+  assert.throws(() => list.u64s('c', 1), /list\.c: has 2 elements, not 1/);
+  assert.throws(() => list.u64('c'), /list\.c: is not u64/);
+  assert.deepEqual(list.u64s('a', 2), words);
+  assert.deepEqual(list.u64s('c', 2), words);
 });

@@ -14,16 +14,34 @@ import {
   encodeState,
   FieldReader,
   type GuestMemory,
+  MACHINE_STATE_VERSION,
   MachineError,
   restoreState,
   restoreWorkload,
   type WorkloadState,
 } from '@godwit/machine';
-import type { GuestSpec } from '@godwit/protocol';
+import { GodwitError, type GuestSpec } from '@godwit/protocol';
 import { stateError } from './machine-errors.ts';
 
 const WORKLOAD_KIND = 'workload';
 const WORKLOAD_VERSION = 1;
+/** Versions of the fields: what this host writes, and the oldest it reads. */
+const VERSIONS = {
+  machine: { newest: MACHINE_STATE_VERSION, oldest: MACHINE_STATE_VERSION - 1 },
+  workload: { newest: WORKLOAD_VERSION, oldest: WORKLOAD_VERSION },
+} as const;
+
+/** The version a source offers. */
+export function stateVersion(kind: GuestSpec['kind']): number {
+  return VERSIONS[kind].newest;
+}
+
+/** Looked at before a page is sent. @throws GodwitError `state.version` */
+export function checkStateVersion(kind: GuestSpec['kind'], version: number): void {
+  const { newest, oldest } = VERSIONS[kind];
+  if (version >= oldest && version <= newest) return;
+  throw new GodwitError('state.version', { what: `${kind} state`, version });
+}
 
 export function captureGuest(kind: GuestSpec['kind'], memory: GuestMemory): Uint8Array {
   if (kind === 'machine') return encodeState(captureState(memory));

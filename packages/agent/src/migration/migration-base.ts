@@ -24,8 +24,8 @@ export const PROGRESS_MS = 250;
 export const SERVING_ASK_AGAIN_MS = 4 * ASK_AGAIN_MS;
 
 /**
- * How long news of a guest that stands still may wait. Sooner, encoding it here and taking it in at the
- * coordinator would want the processors that the switchover needs; a switchover in trouble takes longer.
+ * How long news of a guest that stands still may wait. Sooner, writing and encoding it here and taking it
+ * in at the coordinator would want the processors that the switchover needs; a switchover in trouble takes longer.
  */
 const NEWS_WAITS_MS = 50;
 
@@ -38,6 +38,12 @@ export const VERDICT_EVENT = {
   target: 'verdictTarget',
   superseded: 'superseded',
 } as const;
+
+interface News {
+  readonly message: Message<'phase'>;
+  readonly event: string;
+  readonly why: string;
+}
 
 /** Messages of the coordinator that carry a migration. */
 export type CoordinatorMessage = Message & { migration: string };
@@ -56,8 +62,8 @@ export abstract class MigrationBase<
   protected readonly log: Agent['log'];
   protected link: PeerLink | undefined;
   readonly #finals: (() => void)[] = [];
-  /** Phases entered that the coordinator has not been told of. */
-  #news: Message<'phase'>[] = [];
+  /** Phases entered that neither the coordinator nor the log has been told of. */
+  #news: News[] = [];
   #newsTimer: NodeJS.Timeout | undefined;
   #ended = false;
 
@@ -172,6 +178,7 @@ export abstract class MigrationBase<
   protected endCore(): void {
     this.#ended = true;
     clearTimeout(this.#newsTimer);
+    for (const news of this.#news.splice(0)) this.#note(news);
     this.core.stop();
     this.link?.close();
     this.link = undefined;
@@ -182,8 +189,16 @@ export abstract class MigrationBase<
     if (this.#news.length === 0) return;
     clearTimeout(this.#newsTimer);
     this.#newsTimer = undefined;
-    for (const phase of this.#news.splice(0)) this.agent.link.send(phase);
+    for (const news of this.#news.splice(0)) {
+      this.#note(news);
+      this.agent.link.send(news.message);
+    }
     this.agent.changed();
+  }
+
+  #note({ message, event, why }: News): void {
+    const { phase, atMs } = message;
+    this.log.info({ phase, event, atMs }, why);
   }
 
   #perform(effect: X, event: E): void {
@@ -192,9 +207,8 @@ export abstract class MigrationBase<
   }
 
   #entered(phase: P, event: E, why: string): void {
-    this.log.info({ phase, event }, why);
     this.entered(phase);
-    this.#news.push({
+    const message: Message<'phase'> = {
       type: 'phase',
       migration: this.grant.migration,
       role: this.grant.role,
@@ -203,7 +217,8 @@ export abstract class MigrationBase<
       atMs: Date.now(),
       atNs: Math.round(nowNs()),
       note: `${event}: ${why}`,
-    });
+    };
+    this.#news.push({ message, event, why });
     if (!this.core.isBlackout) this.#tellNews();
     else this.#newsTimer ??= setTimeout(() => this.#tellNews(), NEWS_WAITS_MS);
     if (!this.core.isFinal) return;

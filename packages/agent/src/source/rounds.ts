@@ -8,6 +8,10 @@
  * sent as the last round (pre-copy) or handed over as the missing-page bitmap (post-copy): that a page
  * cannot be in both is what makes hybrid safe.
  *
+ * HANDOVER does not wait for the last round: it overtakes it on the control link, with the pages the round
+ * should bring, and the target waits for the barriers. Should a channel die in that round, what it lost
+ * goes again, and HANDOVER is said once more with what has become of the manifest.
+ *
  * Main thread only; when to do what is the runner's (source-runner.ts).
  */
 import { makeBitmap, orInto, popcount, runTimes, setBit } from '@godwit/machine';
@@ -29,6 +33,9 @@ export class Rounds {
   readonly #harvested: Uint32Array;
   /** Pages of each round's frames: what the target compares with what landed. */
   readonly #manifest: number[] = [];
+  /** The last round, under way while the HANDOVER is; resolves to the passes it took. */
+  #rest = Promise.resolve(0);
+  #sent = 0;
   #state: Uint8Array = NOTHING;
   #hashes: SharedArrayBuffer | undefined;
   #missing: Uint32Array | undefined;
@@ -53,7 +60,7 @@ export class Rounds {
 
   /** The round that is sent next. */
   get number(): number {
-    return this.#manifest.length;
+    return this.#sent;
   }
 
   get unsentPages(): number {
@@ -80,19 +87,27 @@ export class Rounds {
   }
 
   /**
-   * Stops the harts; then sends what is left, or withholds it for post-copy, and makes ready what the
-   * HANDOVER says. Resolves to whether nothing is missing.
+   * Stops the harts; then begins to send what is left, or withholds it for post-copy, and makes ready what
+   * the HANDOVER says. Resolves to whether nothing will be missing.
    */
   async stopAndSendRest(mustComplete: boolean): Promise<boolean> {
     await this.#guest.stopHarts();
     this.#figures.stopped(fromHrtime(runTimes(this.#guest.memory).stoppedNs));
     await this.#harvest();
-    // Nothing changes the machine any more: it is captured while the channels carry the last pages.
-    await Promise.all([mustComplete && this.#sendRest(), this.#capture()]);
-    this.#figures.lastPagesSent();
-    if (this.unsentPages > 0) this.#missing = this.#unsent.slice();
+    if (mustComplete) this.#rest = this.#sendRest();
+    else if (this.unsentPages > 0) this.#missing = this.#unsent.slice();
+    // Whoever waits for the rest hears of it; nobody does when the stop itself fails first.
+    this.#rest.catch(() => {});
+    this.#state = this.#guest.captureState();
+    // The channel threads hash, and they are carrying pages.
+    if (this.#grant.verify) await this.#rest;
     await this.#digestFrozen();
     return this.#missing === undefined;
+  }
+
+  /** Resolves when the last pages have landed, to whether the manifest is another than the HANDOVER's. */
+  async restSent(): Promise<boolean> {
+    return (await this.#rest) > 1;
   }
 
   handover(epoch: number): Message<'handover'> {
@@ -127,12 +142,12 @@ export class Rounds {
     };
   }
 
-  async #sendRest(): Promise<void> {
-    while (this.unsentPages > 0) this.#figures.add(await this.#sendUnsent());
-  }
-
-  async #capture(): Promise<void> {
-    this.#state = this.#guest.captureState();
+  async #sendRest(): Promise<number> {
+    let passes = 0;
+    this.#figures.restOf(this.unsentPages);
+    for (; this.unsentPages > 0; passes++) this.#figures.add(await this.#sendUnsent());
+    if (passes > 0) this.#figures.lastPagesSent();
+    return passes;
   }
 
   async #harvest(): Promise<void> {
@@ -144,11 +159,13 @@ export class Rounds {
   async #sendUnsent(): Promise<RoundResult> {
     const touched = this.#guest.dirtyLog.touched();
     // The channels copy the maps before this returns.
-    const sending = this.#channels.sendRound(this.number, this.#unsent, this.key, touched);
+    const sending = this.#channels.sendRound(this.#sent, this.#unsent, this.key, touched);
+    this.#manifest[this.#sent] = this.unsentPages;
     this.#unsent.fill(0);
     const result = await sending;
     this.#channels.takeRequeued(this.#unsent);
-    this.#manifest.push(result.pages);
+    this.#manifest[this.#sent] = result.pages;
+    this.#sent += 1;
     return result;
   }
 

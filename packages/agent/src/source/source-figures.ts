@@ -1,15 +1,16 @@
 /**
  * The figures of one migration as the source measures them: rounds, rates, downtime by step.
  *
- *   stop asked -> harts stopped -> last pages out -> handed over -> landed -> RUN -> first instruction
- *       stop           lastPages          state            landed           run
+ *   stop asked -> harts stopped -> handed over -> last pages out -> landed -> RUN -> first instruction
+ *       stop            state           lastPages           landed           run
  *
- * Downtime is from the last instruction here to the first at the target (design rule 7), two stamps
+ * HANDOVER overtakes the last pages; with --verify, whose hashing needs the channel threads, they come
+ * first. Downtime is from the last instruction here to the first at the target (design rule 7), two stamps
  * that the harts' own threads take; `stop` comes before it and is shown beside it. The time --verify
  * needs is shown apart and is no step.
  */
 import type { DowntimeSteps, Message, RoundReport } from '@godwit/protocol';
-import { PAGE_BYTES } from '@godwit/protocol';
+import { OFFERED_DEADLINE_MS, PAGE_BYTES } from '@godwit/protocol';
 import { type ClockOffset, nowNs } from '../migration/clock.ts';
 
 /** What one pass over a bitmap gave (source-channels.ts). */
@@ -34,6 +35,8 @@ export interface ChannelTotals {
 const SMOOTHING = 0.5;
 /** A pass shorter than this says more of latency than of bandwidth. */
 const MEASURED_PAGES_MIN = 256;
+/** How many times longer than expected the last pages, and the target's hashing, may take. */
+const SLACK = 3;
 
 export class SourceFigures {
   #beganNs = 0;
@@ -42,6 +45,7 @@ export class SourceFigures {
   #transferMs = 0;
   #passes = 0;
   #stopAskedNs = 0;
+  #restPages = 0;
   #lastPagesNs = 0;
   #verifyNs = 0;
   #handedNs = 0;
@@ -115,6 +119,11 @@ export class SourceFigures {
     this.stoppedNs = Math.max(lastInstructionNs, this.#stopAskedNs);
   }
 
+  /** The last round begins. */
+  restOf(pages: number): void {
+    this.#restPages = pages;
+  }
+
   lastPagesSent(): void {
     this.#lastPagesNs = nowNs();
   }
@@ -149,6 +158,11 @@ export class SourceFigures {
 
   get verifyMs(): number {
     return this.#verifyNs / 1e6;
+  }
+
+  /** For the answer to a HANDOVER: the pages it overtook must land, and be hashed as here. */
+  get offerDeadlineMs(): number {
+    return OFFERED_DEADLINE_MS + SLACK * (this.expectedMs(this.#restPages) + this.verifyMs);
   }
 
   /** Bytes a second since the last call; for progress. */
@@ -188,13 +202,20 @@ export class SourceFigures {
 
   #steps(firstInstructionNs: number): DowntimeSteps {
     const ms = (from: number, to: number) => Math.max(0, (to - from) / 1e6);
-    const verifyAndStateNs = this.#handedNs - this.#lastPagesNs;
+    const [stopped, handed, landed] = [this.stoppedNs, this.#handedNs, this.#landedNs];
+    // That the last of them landed may be heard here after LANDED, on another thread.
+    const pages = this.#lastPagesNs === 0 ? stopped : Math.min(this.#lastPagesNs, landed);
+    const [first, second] = pages < handed ? [pages, handed] : [handed, pages];
+    const [lastPagesMs, stateMs] =
+      pages < handed
+        ? [ms(stopped, first), ms(first + this.#verifyNs, second)]
+        : [ms(first, second), ms(stopped, first)];
     return {
-      stopMs: ms(this.#stopAskedNs, this.stoppedNs),
-      lastPagesMs: ms(this.stoppedNs, this.#lastPagesNs),
-      stateMs: Math.max(0, (verifyAndStateNs - this.#verifyNs) / 1e6),
-      landedMs: ms(this.#handedNs, this.#landedNs),
-      runMs: ms(this.#runNs || this.#landedNs, firstInstructionNs),
+      stopMs: ms(this.#stopAskedNs, stopped),
+      lastPagesMs,
+      stateMs,
+      landedMs: ms(second, landed),
+      runMs: ms(this.#runNs || landed, firstInstructionNs),
     };
   }
 }

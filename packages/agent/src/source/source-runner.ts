@@ -16,7 +16,6 @@ import {
   LANDING_DEADLINE_MS,
   type Message,
   type MigrationReport,
-  OFFERED_DEADLINE_MS,
   RESERVE_DEADLINE_MS,
   type RoundReport,
   SOURCE,
@@ -29,6 +28,7 @@ import {
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import type { Guest } from '../guest/guest.ts';
+import { stateVersion } from '../guest/guest-state.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
   type CoordinatorMessage,
@@ -313,7 +313,7 @@ export class SourceRunner extends MigrationBase<
         return STOP_DEADLINE_MS + this.#figures.expectedMs(this.#rounds?.unsentPages ?? 0);
       case 'offered':
       case 'cancelling':
-        return OFFERED_DEADLINE_MS + this.#figures.verifyMs * 3;
+        return this.#figures.offerDeadlineMs;
       case 'asking':
       case 'released':
         return ASK_AGAIN_MS;
@@ -364,7 +364,7 @@ export class SourceRunner extends MigrationBase<
       type: 'offer',
       pages: this.#guest.memory.pages,
       harts: this.#guest.memory.harts,
-      stateVersion: 1,
+      stateVersion: stateVersion(this.grant.spec.kind),
       pageHost: this.agent.pageAddress,
       pagePorts: [...channels.pagePorts],
       faultsPort: channels.faultsPort,
@@ -383,8 +383,10 @@ export class SourceRunner extends MigrationBase<
 
   async #stopAndSendRest(): Promise<void> {
     const mustComplete = this.#decision?.action === 'stopAndCopy';
-    const isComplete = await this.#transfer().rounds.stopAndSendRest(mustComplete);
+    const { rounds } = this.#transfer();
+    const isComplete = await rounds.stopAndSendRest(mustComplete);
     this.core.dispatch(isComplete ? 'stoppedComplete' : 'stoppedMissing');
+    if ((await rounds.restSent()) && this.phase === 'offered') this.#sendHandover();
   }
 
   #sendHandover(): void {

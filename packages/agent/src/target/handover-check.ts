@@ -1,14 +1,16 @@
 /**
  * Whether what landed is the guest that HANDOVER speaks of.
  *
- *   HANDOVER -> [check: pages of each round, missing bitmap, machine state, digest] -> LANDED | REFUSED
+ *   HANDOVER -> [check: missing bitmap, machine state, pages of each round, digest] -> LANDED | REFUSED
  *
- * It is part of the blackout. The barriers of all rounds have come back to the source before it says
- * HANDOVER, so nothing is waited for here but the end of the rounds' key and, with --verify, the hashing
- * of the pages that are here.
+ * It is part of the blackout. HANDOVER overtakes the last pages, so the machine state is put in place while
+ * they land; then the barriers of all rounds are waited for, and the end of the rounds' key. A round that
+ * is short when its barriers are here lost pages with a channel: the source sends those in one more round,
+ * and HANDOVER again.
  */
+import { setTimeout } from 'node:timers/promises';
 import { makeBitmap } from '@godwit/machine';
-import { GodwitError, type Message } from '@godwit/protocol';
+import { GodwitError, LANDED_DEADLINE_MS, type Message } from '@godwit/protocol';
 import type { Guest } from '../guest/guest.ts';
 import { handoverDigest } from '../migration/digest.ts';
 import type { TargetChannels } from './target-channels.ts';
@@ -19,32 +21,59 @@ export interface CheckedHandover {
   readonly digest: string;
 }
 
+/** Pages of each round, as HANDOVER says; said again when a channel died in the last one. */
+export class Manifest {
+  #pages: readonly number[];
+  #next = Promise.withResolvers<void>();
+
+  constructor(pages: readonly number[]) {
+    this.#pages = pages;
+  }
+
+  get pages(): readonly number[] {
+    return this.#pages;
+  }
+
+  /** Resolves at the next `amend`. */
+  get amended(): Promise<void> {
+    return this.#next.promise;
+  }
+
+  amend(pages: readonly number[]): void {
+    this.#pages = pages;
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+}
+
 export interface HandoverCheck {
   readonly handover: Message<'handover'>;
   readonly guest: Guest;
   readonly channels: TargetChannels;
-  /** Settled when no page can land under the rounds' key any more. */
-  readonly revoked: Promise<void>;
+  readonly manifest: Manifest;
+  /** Settles when no page can land under the rounds' key any more. */
+  readonly revoke: () => Promise<void>;
   readonly verify: boolean;
 }
 
+/** How long a manifest may stay short after its barriers: the source hears of both at the same time. */
+const AMENDED_WITHIN_MS = LANDED_DEADLINE_MS;
+
 /**
- * What can be looked at before the key of the rounds is revoked is: counts of pages only grow, and no page
- * is machine state. Hashes wait for it: no late byte may change what the digest speaks of.
+ * Hashes wait for the end of the key: no late byte may change what the digest speaks of.
  *
  * @throws GodwitError `migration.refused` (a round is short), `wire.truncated` (bitmap), `state.version`,
- *   `state.corrupt`, `migration.digest`
+ *   `state.corrupt`, `migration.digest`, and what broke a channel
  */
 export async function checkHandover(check: HandoverCheck): Promise<CheckedHandover> {
-  const { handover, guest, channels, revoked, verify } = check;
+  const { handover, guest, channels, revoke, verify } = check;
   let missing: Uint32Array | undefined;
   try {
-    const { manifest } = handover;
-    checkManifest(manifest, channels.landedIn(manifest.length));
     missing = missingOf(handover.missing, guest.memory.pages);
     guest.adoptState(handover.state);
+    await satisfied(check);
   } finally {
-    await revoked;
+    await revoke();
   }
   let hashes: SharedArrayBuffer | undefined;
   if (verify) {
@@ -58,14 +87,26 @@ export async function checkHandover(check: HandoverCheck): Promise<CheckedHandov
   return { missing, digest };
 }
 
-function checkManifest(manifest: readonly number[], perRound: readonly number[]): void {
-  manifest.forEach((pages, round) => {
-    const landed = perRound[round] ?? 0;
-    // More is legal: a channel that died may have landed pages it could not acknowledge.
-    if (landed >= pages) return;
-    const why = `round ${round} brought ${landed} pages, the manifest says ${pages}`;
-    throw new GodwitError('migration.refused', { why });
-  });
+async function satisfied({ channels, manifest }: HandoverCheck): Promise<void> {
+  for (;;) {
+    const { pages, amended } = manifest;
+    await channels.barriersOf(pages.length);
+    const why = shortOf(pages, channels.landedIn(pages.length));
+    if (why === undefined) return;
+    const late = new AbortController();
+    const refused = setTimeout(AMENDED_WITHIN_MS, undefined, { signal: late.signal }).then(() => {
+      throw new GodwitError('migration.refused', { why });
+    });
+    await Promise.race([amended, refused]).finally(() => late.abort());
+  }
+}
+
+/** The first round that brought fewer pages than it should have, in words. */
+function shortOf(manifest: readonly number[], perRound: readonly number[]): string | undefined {
+  // More is legal: a channel that died may have landed pages it could not acknowledge.
+  const round = manifest.findIndex((pages, at) => (perRound[at] ?? 0) < pages);
+  if (round < 0) return undefined;
+  return `round ${round} brought ${perRound[round] ?? 0} pages, the manifest says ${manifest[round]}`;
 }
 
 function missingOf(received: Uint8Array, pages: number): Uint32Array | undefined {

@@ -45,6 +45,8 @@ export interface LandingChannelOptions {
   readonly port: number;
   readonly onFailed: (error: GodwitError) => void;
   readonly onAllPresent: () => void;
+  /** Every channel has landed all of a round; this was the last of them, or one of those that came together. */
+  readonly onRoundEnded: () => void;
   readonly onWrongPage: (page: number) => void;
 }
 
@@ -145,7 +147,9 @@ export class LandingChannel {
   }
 
   #barrier(barrier: FrameHeader, writer: FrameWriter): void {
-    this.#options.gate.barrier(this.#options.channel, barrier.round);
+    const { gate, channel, onRoundEnded } = this.#options;
+    gate.barrier(channel, barrier.round);
+    if (gate.openRound > barrier.round) onRoundEnded();
     this.#bytesSinceCredit = 0;
     const header = this.#header;
     header.opcode = OPCODE.BARRIER;

@@ -39,6 +39,7 @@ const commands = {
       counters: new Counters(setup.counters),
       onFailed: (error) => postEvent('failed', error.toData()),
       onAllPresent: () => postEvent('allPresent'),
+      onRoundEnded: () => postEvent('roundEnded'),
       onWrongPage: (page) => postEvent('wrongPage', page),
     });
     return channel.connect();

@@ -56,6 +56,8 @@ export class TargetChannels {
   readonly #threads: Thread<LandingCommands>[] = [];
   #faults: Thread<FaultsClientCommands> | null = null;
   readonly #allPresent = Promise.withResolvers<void>();
+  /** Settled and replaced whenever a round has ended on every channel. */
+  #roundEnds = Promise.withResolvers<void>();
 
   /**
    * Dials every channel; resolves when ATTACH has been sent on all of them.
@@ -79,6 +81,7 @@ export class TargetChannels {
     this.#gate = RoundGate.make(options.pagePorts.length);
     this.#counters = Counters.make(options.pagePorts.length);
     this.#allPresent.promise.catch(() => {});
+    this.#roundEnds.promise.catch(() => {});
   }
 
   /** What has landed, for the manifest check. */
@@ -93,17 +96,11 @@ export class TargetChannels {
   }
 
   /**
-   * Resolves when the barriers of so many rounds have been seen on every channel. The source says
-   * HANDOVER only after they came back, so this is a check and not a wait.
-   *
-   * @throws GodwitError `migration.refused`
+   * Resolves when the barriers of so many rounds have been seen on every channel; rejects with the first
+   * failure of any, and on `close`.
    */
   async barriersOf(rounds: number): Promise<void> {
-    const seen = this.#gate.openRound;
-    if (seen >= rounds) return;
-    throw new GodwitError('migration.refused', {
-      why: `the manifest has ${rounds} rounds, the barriers of ${seen} were seen`,
-    });
+    while (this.#gate.openRound < rounds) await this.#roundEnds.promise;
   }
 
   /**
@@ -171,7 +168,7 @@ export class TargetChannels {
     const threads: OwnedThread[] = this.#threads.splice(0);
     if (this.#faults !== null) threads.push(this.#faults);
     this.#faults = null;
-    this.#allPresent.reject(new GodwitError('internal', { why: 'the page channels were closed' }));
+    this.#rejectAll(new GodwitError('internal', { why: 'the page channels were closed' }));
     await Promise.all(threads.map((thread) => thread.close()));
   }
 
@@ -207,13 +204,26 @@ export class TargetChannels {
     thread.onEvent = (event, argument) => {
       if (event === 'failed') this.#fail(GodwitError.fromData(argument));
       else if (event === 'allPresent') this.#allPresent.resolve();
+      else if (event === 'roundEnded') this.#roundEnded();
       else this.#faults?.call('fetch', argument as number).catch((error) => this.#fail(error));
     };
     thread.onDeath = (error) => this.#fail(error);
   }
 
-  #fail(error: GodwitError): void {
+  #roundEnded(): void {
+    const ended = this.#roundEnds;
+    this.#roundEnds = Promise.withResolvers();
+    this.#roundEnds.promise.catch(() => {});
+    ended.resolve();
+  }
+
+  #rejectAll(error: GodwitError): void {
     this.#allPresent.reject(error);
+    this.#roundEnds.reject(error);
+  }
+
+  #fail(error: GodwitError): void {
+    this.#rejectAll(error);
     this.#options.onFailed?.(error);
   }
 }

@@ -32,6 +32,7 @@ import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { Guest } from '../guest/guest.ts';
+import { checkStateVersion } from '../guest/guest-state.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
@@ -43,7 +44,7 @@ import {
 } from '../migration/migration-base.ts';
 import { PeerLink, type PeerMessage } from '../migration/peer-link.ts';
 import { wireError } from '../migration/wire-error.ts';
-import { checkHandover } from './handover-check.ts';
+import { checkHandover, Manifest } from './handover-check.ts';
 import { TargetChannels } from './target-channels.ts';
 
 /** How long RUNNING waits for the stamp of the first instruction: a thread's wake-up. */
@@ -63,6 +64,7 @@ export class TargetRunner extends MigrationBase<
   #regions: RegionTable | undefined;
   #keys = { write: 0, land: 0 };
   #handover: Message<'handover'> | undefined;
+  #manifest: Manifest | undefined;
   #missing: Uint32Array | undefined;
   #digest = '';
   #why: GodwitError | undefined;
@@ -160,9 +162,8 @@ export class TargetRunner extends MigrationBase<
           this.#refuse('reserveFailed', error),
         );
       case 'handover':
-        if (message.epoch !== this.nextEpoch || this.#handover !== undefined) return;
-        this.#handover = message;
-        return this.core.dispatch('handover');
+        if (message.epoch === this.nextEpoch) this.#onHandover(message);
+        return;
       case 'run':
         if (message.epoch !== this.nextEpoch) return;
         this.#runReceivedNs = nowNs();
@@ -176,6 +177,14 @@ export class TargetRunner extends MigrationBase<
       default:
         this.log.warn({ message: message.type }, 'unexpected message from the source');
     }
+  }
+
+  /** Said again, it amends the manifest of the first: a channel died in the last round. */
+  #onHandover(handover: Message<'handover'>): void {
+    if (this.#manifest !== undefined) return this.#manifest.amend(handover.manifest);
+    this.#handover = handover;
+    this.#manifest = new Manifest(handover.manifest);
+    this.core.dispatch('handover');
   }
 
   protected perform(effect: TargetEffect): void {
@@ -296,11 +305,7 @@ export class TargetRunner extends MigrationBase<
       const why = `the offer has ${offer.pages} pages and ${offer.harts} harts, the grant ${guest.memory.pages} and ${guest.memory.harts}`;
       throw new GodwitError('migration.refused', { why });
     }
-    if (offer.stateVersion !== 1)
-      throw new GodwitError('state.version', {
-        what: 'machine state',
-        version: offer.stateVersion,
-      });
+    checkStateVersion(this.grant.spec.kind, offer.stateVersion);
     const regions = new RegionTable();
     this.#regions = regions;
     const whole = { firstPage: 0, pages: guest.memory.pages };
@@ -325,11 +330,14 @@ export class TargetRunner extends MigrationBase<
 
   async #check(): Promise<void> {
     const channels = this.#channels as TargetChannels;
-    const revoked = channels.revoke(this.#keys.write);
-    const handover = this.#handover as Message<'handover'>;
-    const { verify } = this.grant;
-    const guest = this.#guest as Guest;
-    const checked = await checkHandover({ handover, guest, channels, revoked, verify });
+    const checked = await checkHandover({
+      handover: this.#handover as Message<'handover'>,
+      manifest: this.#manifest as Manifest,
+      guest: this.#guest as Guest,
+      channels,
+      revoke: () => channels.revoke(this.#keys.write),
+      verify: this.grant.verify,
+    });
     this.#missing = checked.missing;
     this.#digest = checked.digest;
     this.core.dispatch(checked.missing === undefined ? 'manifestComplete' : 'manifestMissing');
@@ -404,22 +412,24 @@ export class TargetRunner extends MigrationBase<
     );
   }
 
+  /** Nothing of this before the first instruction: the hart may have to share this thread's processor. */
   #sendAllPresent(): void {
     clearInterval(this.#progressTimer);
-    this.#present ??= this.#presentFigures();
-    const present = this.#present;
+    const guest = this.#guest;
     this.#inOrder(() => {
-      this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults: present.faults });
-      this.tellCoordinator({ ...present, atMs: Date.now() });
+      this.#present ??= this.#presentFigures(guest as Guest);
+      const { faults } = this.#present;
+      this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults });
+      this.tellCoordinator({ ...this.#present, atMs: Date.now() });
+      const written = this.#channels?.written() ?? null;
+      if (written !== null) guest?.dirtyLog.beganAsZerosBut(written);
+      guest?.releaseLease(this.grant.migration);
+      this.agent.changed();
+      void this.#closeChannels();
     });
-    const written = this.#channels?.written() ?? null;
-    if (written !== null) this.#guest?.dirtyLog.beganAsZerosBut(written);
-    this.#guest?.releaseLease(this.grant.migration);
-    this.agent.changed();
-    void this.#closeChannels();
   }
 
-  #presentFigures(): Message<'allPresent'> {
+  #presentFigures(guest: Guest): Message<'allPresent'> {
     const faults = this.#channels?.faultStats() ?? { count: 0, p50Us: 0, p99Us: 0 };
     return {
       type: 'allPresent',
@@ -428,7 +438,7 @@ export class TargetRunner extends MigrationBase<
       faults: faults.count,
       faultP50Us: faults.p50Us,
       faultP99Us: faults.p99Us,
-      longestStallMs: takeLongestStallUs((this.#guest as Guest).memory) / 1000,
+      longestStallMs: takeLongestStallUs(guest.memory) / 1000,
       atMs: Date.now(),
     };
   }
