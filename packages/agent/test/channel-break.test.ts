@@ -1,7 +1,13 @@
 /** Channels that break: dialled again, counted alike on both ends, nothing lost, nothing doubled. */
 import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
 import { after, type TestContext, test } from 'node:test';
 import { makeBitmap } from '@godwit/machine';
+import type { Message } from '@godwit/protocol';
+import type { Guest } from '../src/guest/guest.ts';
+import { Rounds } from '../src/source/rounds.ts';
+import { SourceFigures } from '../src/source/source-figures.ts';
+import { checkHandover, Manifest } from '../src/target/handover-check.ts';
 import { endIdleThreads } from '../src/thread.ts';
 import { BreakingProxy } from './breaking-proxy.ts';
 import { allPages, fault, gate, MIB, openPair, sameBytes } from './channel-pair.ts';
@@ -46,6 +52,49 @@ test('a page channel cut three times in a round loses nothing', async (t) => {
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target));
+});
+
+test('a channel cut in the last round, behind HANDOVER, costs one more round and HANDOVER again', async (t) => {
+  const { pair, proxies } = await withProxies(t, 8 * MIB, 1, [[12 * MIB]]);
+  const { source, target, sending, landing, writeKey } = pair;
+  const guest = {
+    memory: source,
+    dirtyLog: { touched: () => allPages(source) },
+    harvest: async (into: Uint32Array) => void into.set(allPages(source)),
+    countDirty: () => source.pages,
+    stopHarts: async () => {},
+    captureState: () => Uint8Array.of(1, 2, 3),
+  } as unknown as Guest;
+  const grant = { migration: 'm', mode: 'precopy', verify: false } as Message<'grant'>;
+  const rounds = new Rounds(guest, grant, sending, new SourceFigures());
+  rounds.key = writeKey;
+  await rounds.send();
+  randomFillSync(source.ram());
+  assert.equal(await rounds.stopAndSendRest(true), true, 'nothing will be missing');
+  const handover = rounds.handover(2);
+  assert.deepEqual(handover.manifest, [source.pages, source.pages]);
+  const manifest = new Manifest([...handover.manifest]);
+  let revoked = false;
+  const checked = checkHandover({
+    handover,
+    manifest,
+    guest: { memory: target, adoptState() {} } as unknown as Guest,
+    channels: landing,
+    revoke: async () => {
+      revoked = true;
+    },
+    verify: false,
+  });
+  assert.equal(await rounds.restSent(), true, 'the manifest has become another');
+  assert.equal(proxies[0]!.connections, 2);
+  assert.equal(revoked, false, 'the target waits for what was lost');
+  const [, second, third] = rounds.handover(2).manifest;
+  assert.ok(second! < source.pages && third! > 0 && second! + third! === source.pages);
+  manifest.amend(rounds.handover(2).manifest);
+  assert.equal((await checked).missing, undefined);
+  assert.ok(sameBytes(source, target));
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
 });
 
 test('breaks in post-copy: every page comes, by push or by fault', async (t) => {
