@@ -56,6 +56,8 @@ export const THROTTLE_PERMILLE_MAX = 990;
 const WEIGHT_BYTES_MAX = 16 * 1024 * 1024;
 /** Mostly zero pages: such a round measures the scan for zeros, not the link. */
 const INFORMATIVE_SHARE = 1 / 8;
+/** So much is sent with the guest stopped over a link that no round has measured: 1 MB/s would do for it. */
+const UNMEASURED_BYTES_MAX = 256 * 1024;
 
 /** What the policy made of the reports. */
 interface Outlook {
@@ -106,6 +108,14 @@ function decideFitting(input: PolicyInput, outlook: Outlook, say: Say): Decision
   const fits = `${mib(outlook.remainingBytes)} fits the ${ms(input.maxDowntimeMs)} target (${ms(outlook.downtimeMs)})`;
   if (outlook.rounds >= ROUNDS_LIMIT_DEFAULT) {
     return say('stopAndCopy', `switch: ${fits}, after ${outlook.rounds} rounds`);
+  }
+  // A guest of zeros: its first round said nothing of the link, its second one will.
+  const isGuess = !Number.isFinite(outlook.bandwidthBytesPerS);
+  if (isGuess && outlook.rounds === 1 && outlook.remainingBytes > UNMEASURED_BYTES_MAX) {
+    return say(
+      'again',
+      `next round: ${mib(outlook.remainingBytes)} remain, bandwidth not known yet`,
+    );
   }
   const gainMs = transferMs(outlook, outlook.remainingBytes - outlook.nextRemainingBytes);
   if (

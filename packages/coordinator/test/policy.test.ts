@@ -12,16 +12,22 @@ import {
 
 const MIB = 1024 ** 2;
 
-/** One round as a row: MiB sent, milliseconds, MiB that remain, dirty MiB/s. */
-type Row = readonly [sentMiB: number, durationMs: number, remainingMiB: number, dirtyMiBps: number];
+/** One round as a row: MiB sent, milliseconds, MiB that remain, dirty MiB/s; how much of it was zeros. */
+type Row = readonly [
+  sentMiB: number,
+  durationMs: number,
+  remainingMiB: number,
+  dirtyMiBps: number,
+  zeroMiB?: number,
+];
 
 function reportsOf(rows: readonly Row[]): RoundReport[] {
-  return rows.map(([sentMiB, durationMs, remainingMiB, dirtyMiBps], round) => ({
+  return rows.map(([sentMiB, durationMs, remainingMiB, dirtyMiBps, zeroMiB = 0], round) => ({
     migration: 'm',
     round,
     pages: (sentMiB * MIB) / PAGE_BYTES,
-    zeroPages: 0,
-    bytes: sentMiB * MIB,
+    zeroPages: (zeroMiB * MIB) / PAGE_BYTES,
+    bytes: (sentMiB - zeroMiB) * MIB,
     copiedBytes: 0,
     durationMs,
     remainingPages: Math.round((remainingMiB * MIB) / PAGE_BYTES),
@@ -72,6 +78,43 @@ const SCENARIOS: readonly {
     ],
     actions: ['again', 'stopAndCopy'],
     why: /lowest so far/,
+  },
+  {
+    name: 'a guest of zeros that writes: the link is measured before the guest is stopped over it',
+    mode: 'hybrid',
+    rows: [
+      [1024, 40, 5, 50, 1024],
+      [5, 5, 0.3, 50],
+    ],
+    actions: ['again', 'stopAndCopy'],
+    why: /fits/,
+  },
+  {
+    name: 'the same over a link that turns out to be slow',
+    mode: 'hybrid',
+    rows: [
+      [1024, 40, 5, 50, 1024],
+      [5, 5000, 100, 50],
+    ],
+    actions: ['again', 'postcopy'],
+    why: /another round would not make it clearly less/,
+  },
+  {
+    name: 'it writes nothing but zeros: a second round says no more, and is the last',
+    mode: 'precopy',
+    rows: [
+      [1024, 40, 5, 50, 1024],
+      [5, 1, 2, 50, 5],
+    ],
+    actions: ['again', 'stopAndCopy'],
+    why: /fits/,
+  },
+  {
+    name: 'an idle guest of zeros: what is left is too little to ask for',
+    mode: 'hybrid',
+    rows: [[1024, 40, 0.0625, 1, 1024]],
+    actions: ['stopAndCopy'],
+    why: /fits/,
   },
   {
     name: 'unlimited writer, hybrid: one round, then post-copy',
