@@ -59,8 +59,11 @@ test('a channel cut in the last round, behind HANDOVER, costs one more round and
   const { source, target, sending, landing, writeKey } = pair;
   const guest = {
     memory: source,
-    dirtyLog: { touched: () => allPages(source) },
-    harvest: async (into: Uint32Array) => void into.set(allPages(source)),
+    dirtyLog: { touched: allPages(source) },
+    harvest: async (into: Uint32Array) => {
+      into.set(allPages(source));
+      return source.pages;
+    },
     countDirty: () => source.pages,
     stopHarts: async () => {},
     captureState: () => Uint8Array.of(1, 2, 3),

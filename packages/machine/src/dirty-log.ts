@@ -49,8 +49,8 @@ export class DirtyLog {
   readonly #limitMs: number;
   /** Taken by any harvest so far. */
   readonly #everMarked: Uint32Array;
-  /** Pages that were not zero when this log began, or may not have been; null for any. */
-  #before: Uint32Array | null = null;
+  /** The same, and pages that were not zero when this log began, or may not have been. */
+  readonly #touched: Uint32Array;
   /** Harvests queue here: a second flush request would hide the first one's acknowledgements. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -58,6 +58,7 @@ export class DirtyLog {
     this.#guest = guest;
     this.#words = guest.pages >>> 5;
     this.#everMarked = makeBitmap(guest.pages);
+    this.#touched = makeBitmap(guest.pages).fill(0xffffffff);
     this.#limitMs = options.acknowledgeLimitMs ?? ACKNOWLEDGE_LIMIT_MS;
   }
 
@@ -84,20 +85,17 @@ export class DirtyLog {
    * @param pages one bit a page; copied
    */
   beganAsZerosBut(pages: Uint32Array): void {
-    this.#before = Uint32Array.from(pages);
+    this.#touched.set(pages);
+    orInto(this.#touched, this.#everMarked);
   }
 
   /**
-   * Pages that may hold something else than zeros, one bit a page: all that were ever marked, and what was
-   * there before. A page outside of it was zero at the last harvest, and is marked if it is not any more.
+   * Pages that may have held something else than zeros at the last harvest, one bit a page: all that were
+   * ever marked, and what was there before. A page outside of it is marked if it is not zero any more. The
+   * log's own, which the next harvest changes.
    */
-  touched(): Uint32Array<ArrayBuffer> {
-    const touched = makeBitmap(this.#guest.pages);
-    if (this.#before === null) return touched.fill(0xffffffff);
-    touched.set(this.#before);
-    orInto(touched, this.#everMarked);
-    for (let i = 0; i < this.#words; i++) touched[i]! |= Atomics.load(this.#guest.i32, DIRTY + i);
-    return touched;
+  get touched(): Uint32Array {
+    return this.#touched;
   }
 
   /** Pages marked now; a moment's figure while the guest runs. */
@@ -142,7 +140,9 @@ export class DirtyLog {
       // Most words are 0 in a late round, and a load does not take the line away from the harts.
       const word = Atomics.load(i32, DIRTY + i) === 0 ? 0 : Atomics.exchange(i32, DIRTY + i, 0);
       into[i] = word;
+      if (word === 0) continue;
       this.#everMarked[i]! |= word;
+      this.#touched[i]! |= word;
       count += popcount32(word);
     }
     const flush = (Atomics.add(i32, FLUSH, 1) + 1) | 0;

@@ -26,7 +26,7 @@ linuxTest('a boot moved at random, every page missing each time, is the same boo
   const text = runToEnd(plain);
   assert.match(text, /GUEST-READY-TINY/);
   assert.deepEqual(guestEnd(plain), { end: 'power-off', code: 0 });
-  const { unmarked, touched } = unmarkedContent(plain);
+  const { unmarked, touched } = await unmarkedContent(plain);
   assert.deepEqual(unmarked, [], 'loader, harts, page walks and devices mark what they write');
   assert.ok(touched < plain.pages, 'a guest that has just booted has memory that nobody used');
   const end = retiredInstructions(plain, 0);

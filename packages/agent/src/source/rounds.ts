@@ -81,7 +81,7 @@ export class Rounds {
     const { migration, mode } = this.#grant;
     await this.#harvest();
     if (mode === 'postcopy') return this.#figures.emptyRound(migration, this.unsentPages);
-    const result = await this.#sendUnsent();
+    const result = await this.#sendUnsent(this.unsentPages);
     const remaining = this.#guest.countDirty() + this.unsentPages;
     return this.#figures.round(migration, result, remaining);
   }
@@ -144,23 +144,26 @@ export class Rounds {
 
   async #sendRest(): Promise<number> {
     let passes = 0;
-    this.#figures.restOf(this.unsentPages);
-    for (; this.unsentPages > 0; passes++) this.#figures.add(await this.#sendUnsent());
+    let left = this.unsentPages;
+    this.#figures.restOf(left);
+    for (; left > 0; passes++, left = this.unsentPages) {
+      this.#figures.add(await this.#sendUnsent(left));
+    }
     if (passes > 0) this.#figures.lastPagesSent();
     return passes;
   }
 
   async #harvest(): Promise<void> {
-    await this.#guest.harvest(this.#harvested);
-    orInto(this.#unsent, this.#harvested);
+    const pages = await this.#guest.harvest(this.#harvested);
+    if (pages > 0) orInto(this.#unsent, this.#harvested);
   }
 
   /** Sends what is unsent as one round; what a dying channel did not land is unsent again. */
-  async #sendUnsent(): Promise<RoundResult> {
-    const touched = this.#guest.dirtyLog.touched();
+  async #sendUnsent(pages: number): Promise<RoundResult> {
+    const { touched } = this.#guest.dirtyLog;
     // The channels copy the maps before this returns.
     const sending = this.#channels.sendRound(this.#sent, this.#unsent, this.key, touched);
-    this.#manifest[this.#sent] = this.unsentPages;
+    this.#manifest[this.#sent] = pages;
     this.#unsent.fill(0);
     const result = await sending;
     this.#channels.takeRequeued(this.#unsent);

@@ -4,11 +4,14 @@ import { DirtyLog } from '../../src/dirty-log.ts';
 import type { GuestMemory } from '../../src/guest-memory.ts';
 import { loadPageOps } from '../../src/page-ops.ts';
 
-/** Pages that hold something and were never marked, of a guest whose RAM began as zeros. */
-export function unmarkedContent(guest: GuestMemory): { unmarked: number[]; touched: number } {
+/** Pages that hold something and were never marked, of a stopped guest whose RAM began as zeros. */
+export async function unmarkedContent(
+  guest: GuestMemory,
+): Promise<{ unmarked: number[]; touched: number }> {
   const log = new DirtyLog(guest);
   log.beganAsZerosBut(makeBitmap(guest.pages));
-  const touched = log.touched();
+  await log.startLog();
+  const { touched } = log;
   const { isZero } = loadPageOps(guest.memory);
   const unmarked: number[] = [];
   let count = 0;
