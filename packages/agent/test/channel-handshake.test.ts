@@ -178,7 +178,7 @@ test('a foreign WebSocket client reads a page channel', async (t) => {
       place(body.readUInt32LE(i * 8), body.readUInt32LE(i * 8 + 4));
     pages.send(frameBytes({ opcode: OPCODE.CREDIT, sequence: header.sequence }));
   };
-  await source.attached(5000);
+  await source.attached('pages');
   const result = await source.sendRound(0, allPages(memory), 1);
   assert.equal(result.pages, memory.pages);
   assert.ok(Buffer.from(copy.ram()).equals(memory.ram()));
@@ -270,7 +270,7 @@ test('whoever is not the target is turned away, and the target is still let in',
   target.onopen = () => target.send(right);
   const faults = new WebSocket(url('faults', source.faultsPort));
   faults.onopen = () => faults.send(right);
-  await source.attached(5000);
+  await source.attached('pages');
   await source.close();
 });
 
@@ -304,7 +304,7 @@ test('a port in use is passed over; none free is an error that leaves nothing op
 
 test('attached ends when its deadline has passed', async (t) => {
   const { source } = await openSource(t);
-  await assert.rejects(source.attached(20), { code: 'request.timed_out' });
+  await assert.rejects(source.attached('pages', 20), { code: 'request.timed_out' });
   await source.close();
 });
 

@@ -88,7 +88,8 @@ export async function openPair(
     readKey: sending.readKey,
     onFailed: (error) => targetFailures.push(error),
   });
-  await sending.attached(5000);
+  await sending.attached('pages');
+  await sending.attached('faults');
   const close = async () => void (await Promise.all([sending.close(), landing.close()]));
   // A test that failed half way must not hold the process open; closing twice is harmless.
   t.after(close);

@@ -9,7 +9,7 @@
  */
 import { randomInt } from 'node:crypto';
 import type { GuestMemory } from '@godwit/machine';
-import { CHANNELS_MAX, GodwitError } from '@godwit/protocol';
+import { CHANNELS_MAX, GodwitError, LANDING_DEADLINE_MS } from '@godwit/protocol';
 import { Counters, type Figures } from '../channel/counters.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { type OwnedThread, Thread } from '../thread.ts';
@@ -65,7 +65,10 @@ export class SourceChannels {
   readonly #attached = new Set<OwnedThread>();
   /** Rejected by the first failure of any channel, and by `close`: no promise outlives this object. */
   readonly #failure = Promise.withResolvers<never>();
-  readonly #allAttached = Promise.withResolvers<void>();
+  readonly #kinds = {
+    pages: Promise.withResolvers<void>(),
+    faults: Promise.withResolvers<void>(),
+  };
   #nextRound = 0;
   #pushing = false;
 
@@ -97,17 +100,25 @@ export class SourceChannels {
     this.#failure.promise.catch(() => {});
   }
 
-  /** Resolves when every channel, faults too, has been attached. @throws GodwitError `request.timed_out` */
-  async attached(deadlineMs: number): Promise<void> {
+  /**
+   * Resolves when every channel of the kind has been attached. The faults channel is dialled last, while
+   * the first round goes out: no page is asked for before the guest has moved.
+   *
+   * @throws GodwitError `request.timed_out`
+   */
+  async attached(kind: 'pages' | 'faults', deadlineMs = LANDING_DEADLINE_MS): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
-    const what = `${this.#options.channels} page channels and the faults channel to attach`;
+    const { channels } = this.#options;
+    const what = kind === 'pages' ? `${channels} page channels` : 'the faults channel';
     const timeout = new Promise<never>((_resolve, reject) => {
       const late = () =>
-        reject(new GodwitError('request.timed_out', { what, afterMs: deadlineMs }));
+        reject(
+          new GodwitError('request.timed_out', { what: `${what} to attach`, afterMs: deadlineMs }),
+        );
       timer = setTimeout(late, deadlineMs);
     });
     try {
-      await Promise.race([this.#allAttached.promise, this.#failure.promise, timeout]);
+      await Promise.race([this.#kinds[kind].promise, this.#failure.promise, timeout]);
     } finally {
       clearTimeout(timer);
     }
@@ -255,8 +266,9 @@ export class SourceChannels {
     thread.onEvent = (event, argument) => {
       if (event === 'failed') this.#fail(GodwitError.fromData(argument));
       else if (event === 'givenBack') this.#lookAgain();
+      else if (thread === this.#faults) this.#kinds.faults.resolve();
       else this.#attached.add(thread);
-      if (this.#attached.size === this.#options.channels + 1) this.#allAttached.resolve();
+      if (this.#attached.size === this.#options.channels) this.#kinds.pages.resolve();
     };
     thread.onDeath = (error) => {
       const channel = (this.#threads as OwnedThread[]).indexOf(thread);

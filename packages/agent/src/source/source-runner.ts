@@ -3,17 +3,15 @@
  *
  *   grant -> listen, dial the target, offer -> rounds -> stop -> HANDOVER -> RUN -> serve -> free
  *
- * What is still to be sent, and the sending of it, is in rounds.ts.
- *
- * Main thread only; page bytes are moved by the channel threads (source-channels.ts). The decisions
- * are the tables' (packages/protocol/src/cores/source.ts), the figures are measured here.
+ * What is still to be sent, and the sending of it, is in rounds.ts. Main thread only; page bytes are moved
+ * by the channel threads (source-channels.ts). The decisions are the tables'
+ * (packages/protocol/src/cores/source.ts), the figures are measured here.
  */
 import {
   ASK_AGAIN_MS,
   assert,
   CONNECT_DEADLINE_MS,
   GodwitError,
-  LANDING_DEADLINE_MS,
   type Message,
   type MigrationReport,
   RESERVE_DEADLINE_MS,
@@ -374,10 +372,12 @@ export class SourceRunner extends MigrationBase<
 
   async #sendRound(): Promise<void> {
     const { rounds, channels } = this.#transfer();
-    if (rounds.number === 0) await channels.attached(LANDING_DEADLINE_MS);
+    if (rounds.number === 0) await channels.attached('pages');
     // Given up meanwhile: the dirty log may be the next migration's by now.
     if (this.phase !== 'rounds') return;
-    this.#waiting = await rounds.send();
+    const report = await rounds.send();
+    await channels.attached('faults');
+    this.#waiting = report;
     this.core.dispatch('roundDone');
   }
 

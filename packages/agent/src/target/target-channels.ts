@@ -55,12 +55,14 @@ export class TargetChannels {
   readonly #histogram = FaultHistogram.make();
   readonly #threads: Thread<LandingCommands>[] = [];
   #faults: Thread<FaultsClientCommands> | null = null;
+  #faultsOpened: Promise<void> = Promise.resolve();
   readonly #allPresent = Promise.withResolvers<void>();
   /** Settled and replaced whenever a round has ended on every channel. */
   #roundEnds = Promise.withResolvers<void>();
 
   /**
-   * Dials every channel; resolves when ATTACH has been sent on all of them.
+   * Dials every page channel; resolves when ATTACH has been sent on all of them. The faults channel is
+   * dialled then: nobody needs it before the guest runs here, and the first round need not wait for it.
    *
    * @throws GodwitError `channel.refused`, `channel.early_data`; nothing stays open then
    */
@@ -141,7 +143,10 @@ export class TargetChannels {
     const pages = popcount(o.missing);
     this.#board.startPostcopy(pages, o.pageHashes);
     if (pages === 0) this.#allPresent.resolve();
-    this.#faults?.call('start', o.key).catch((error) => this.#fail(error));
+    const { key } = o;
+    void this.#faultsOpened.then(() =>
+      this.#faults?.call('start', key).catch((error) => this.#fail(error)),
+    );
   }
 
   /** Resolves when no missing page is left; rejects with the first failure, and on `close`. */
@@ -165,6 +170,8 @@ export class TargetChannels {
 
   /** Ends every channel; no socket is open when it resolves. */
   async close(): Promise<void> {
+    // A thread that is half open has nothing to close yet.
+    await this.#faultsOpened;
     const threads: OwnedThread[] = this.#threads.splice(0);
     if (this.#faults !== null) threads.push(this.#faults);
     this.#faults = null;
@@ -190,14 +197,14 @@ export class TargetChannels {
       this.#listenTo(thread);
       return thread.call('open', { ...common, counters: this.#counters.sab, channel, port });
     });
+    // All of them, so that `close` finds none half open.
+    const opened = await Promise.allSettled(opening);
+    for (const result of opened) if (result.status === 'rejected') throw result.reason;
     this.#faults = new Thread<FaultsClientCommands>(FAULTS_CLIENT);
     this.#listenTo(this.#faults);
     const histogram = this.#histogram.sab;
     const setup = { ...common, histogram, port: faultsPort, readKey, neighbours };
-    opening.push(this.#faults.call('open', setup));
-    // All of them, so that `close` finds none half open.
-    const opened = await Promise.allSettled(opening);
-    for (const result of opened) if (result.status === 'rejected') throw result.reason;
+    this.#faultsOpened = this.#faults.call('open', setup).catch((error) => this.#fail(error));
   }
 
   #listenTo(thread: OwnedThread): void {
