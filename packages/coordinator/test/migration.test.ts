@@ -69,6 +69,21 @@ describe('a migration', () => {
     });
   }
 
+  it('has lasted until FREED was heard, however long the figures of the target are waited for', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    const figures = allPresent(migration);
+    a.migrations.clear();
+    b.send({ type: 'running', ...about(migration), missingPages: 0, atMs: 1 });
+    await b.next('verdict');
+    a.send(freed(migration));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    b.send(figures);
+    finish(migration);
+    const { startedAtMs, endedAtMs, result } = await ended(migration);
+    assert.ok(endedAtMs! - startedAtMs - result!.totalMs >= 350, `${result?.totalMs} ms`);
+  });
+
   it('streams its view to a watcher and closes after the last', async () => {
     const migration = await migrate();
     const states: string[] = [];

@@ -173,7 +173,7 @@ export class Hearing {
       case 'kept':
         return this.#kept(message);
       case 'freed':
-        return this.#onFreed({ from, figures: message });
+        return this.#onFreed(message);
       default:
         this.#parts.log.info({ from, message: message.type }, 'not a word of the source');
     }
@@ -214,7 +214,10 @@ export class Hearing {
     });
   }
 
-  #onFreed(context: Context): void {
+  #onFreed(figures: Message<'freed'>): void {
+    // Said again, it is no news.
+    const freedAtMs = this.#freed?.context.freedAtMs ?? Date.now();
+    const context: Context = { from: 'source', figures, freedAtMs };
     if (this.#isDiscarding) return this.#parts.dispatch('discarded', context);
     clearTimeout(this.#freed?.timer);
     this.#freed = { context, timer: setTimeout(() => this.#releaseFreed(), FIGURES_WAIT_MS) };

@@ -28,6 +28,8 @@ export interface Happened {
   /** Why the target will never run it. */
   readonly refusal?: string;
   readonly figures?: Message<'freed'>;
+  /** When FREED was heard; until the step is recorded other records may have to be written. */
+  readonly freedAtMs?: number;
   readonly missingPages?: number;
 }
 
@@ -157,11 +159,11 @@ export function guestAfter(
 
 type Result = NonNullable<Migration['result']>;
 
-function resultOf(record: MigrationRecord, { figures, atMs }: Happened): Result {
+function resultOf(record: MigrationRecord, { figures, atMs, freedAtMs }: Happened): Result {
   const freed = figures as Message<'freed'>;
   const { prediction } = record.view;
   // From the start to the source freed, on one clock: the coordinator's. The source's own is monotonic.
-  const shownMs = atMs - record.view.startedAtMs;
+  const shownMs = (freedAtMs ?? atMs) - record.view.startedAtMs;
   const totalMs = wallSpanMs(shownMs, record.reservedMs + freed.totalMs);
   const { downtimeMs } = freed;
   return {
