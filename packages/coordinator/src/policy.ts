@@ -56,8 +56,6 @@ export const THROTTLE_PERMILLE_MAX = 990;
 const WEIGHT_BYTES_MAX = 16 * 1024 * 1024;
 /** Mostly zero pages: such a round measures the scan for zeros, not the link. */
 const INFORMATIVE_SHARE = 1 / 8;
-/** So much is sent with the guest stopped over a link that no round has measured: 1 MB/s would do for it. */
-const UNMEASURED_BYTES_MAX = 256 * 1024;
 
 /** What the policy made of the reports. */
 interface Outlook {
@@ -67,6 +65,8 @@ interface Outlook {
   readonly bandwidthBytesPerS: number;
   /** Expected downtime if the guest stopped now. */
   readonly downtimeMs: number;
+  /** The same if the link carries no more than it is known to: no round was faster than its link. */
+  readonly downtimeMsMax: number;
   /** Expected to remain after another round. */
   readonly nextRemainingBytes: number;
   readonly lowestBytes: number;
@@ -109,13 +109,10 @@ function decideFitting(input: PolicyInput, outlook: Outlook, say: Say): Decision
   if (outlook.rounds >= ROUNDS_LIMIT_DEFAULT) {
     return say('stopAndCopy', `switch: ${fits}, after ${outlook.rounds} rounds`);
   }
-  // A guest of zeros: its first round said nothing of the link, its second one will.
-  const isGuess = !Number.isFinite(outlook.bandwidthBytesPerS);
-  if (isGuess && outlook.rounds === 1 && outlook.remainingBytes > UNMEASURED_BYTES_MAX) {
-    return say(
-      'again',
-      `next round: ${mib(outlook.remainingBytes)} remain, bandwidth not known yet`,
-    );
+  // A guest of zeros: its first round may have said too little of the link, its second one will say more.
+  if (outlook.rounds === 1 && outlook.downtimeMsMax > input.maxDowntimeMs) {
+    const remain = `${mib(outlook.remainingBytes)} remain`;
+    return say('again', `next round: ${remain}, bandwidth not known yet`);
   }
   const gainMs = transferMs(outlook, outlook.remainingBytes - outlook.nextRemainingBytes);
   if (
@@ -186,10 +183,16 @@ function lookAhead(reports: readonly RoundReport[]): Outlook {
     remainingBytes,
     bandwidthBytesPerS,
     downtimeMs: remainingBytes === 0 ? SWITCHOVER_FIXED_MS : SWITCHOVER_FIXED_MS + roundS * 1000,
+    downtimeMsMax: remainingBytes === 0 ? SWITCHOVER_FIXED_MS : atLeastMs(reports, remainingBytes),
     nextRemainingBytes: remainingBytes === 0 ? 0 : last.dirtyBytesPerS * roundS,
     lowestBytes,
     roundsSinceLowest: reports.length - 1 - lowestAt,
   };
+}
+
+function atLeastMs(reports: readonly RoundReport[], bytes: number): number {
+  const rates = reports.map((report) => report.bytes / Math.max(report.durationMs, 1e-3));
+  return SWITCHOVER_FIXED_MS + bytes / Math.max(...rates);
 }
 
 /**

@@ -32,7 +32,7 @@ function reportsOf(rows: readonly Row[]): RoundReport[] {
     durationMs,
     remainingPages: Math.round((remainingMiB * MIB) / PAGE_BYTES),
     dirtyBytesPerS: dirtyMiBps * MIB,
-    bandwidthBytesPerS: durationMs > 0 ? (sentMiB * MIB) / (durationMs / 1000) : 0,
+    bandwidthBytesPerS: durationMs > 0 ? ((sentMiB - zeroMiB) * MIB) / (durationMs / 1000) : 0,
   }));
 }
 
@@ -112,9 +112,26 @@ const SCENARIOS: readonly {
   {
     name: 'an idle guest of zeros: what is left is too little to ask for',
     mode: 'hybrid',
-    rows: [[1024, 40, 0.0625, 1, 1024]],
+    rows: [[1024, 40, 0.0625, 1, 1023.9375]],
     actions: ['stopAndCopy'],
     why: /fits/,
+  },
+  {
+    name: 'a guest of zeros but for what it writes as fast as it can: that much the link is known to carry',
+    mode: 'precopy',
+    rows: [[1024, 50, 64, 2000, 960]],
+    actions: ['stopAndCopy'],
+    why: /fits/,
+  },
+  {
+    name: 'a quarter of the guest is written at 50 MiB/s: what went says what the rest would take',
+    mode: 'hybrid',
+    rows: [
+      [1024, 100, 5, 50, 768],
+      [5, 6, 0.4, 50],
+    ],
+    actions: ['again', 'stopAndCopy'],
+    why: /lowest so far/,
   },
   {
     name: 'unlimited writer, hybrid: one round, then post-copy',

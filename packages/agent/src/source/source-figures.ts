@@ -104,9 +104,10 @@ export class SourceFigures {
   add(pass: PassResult): void {
     this.#transferMs += pass.durationMs;
     this.#passes += 1;
-    const rate = pass.durationMs > 0 ? (pass.pages * PAGE_BYTES * 1000) / pass.durationMs : 0;
+    // Bytes that went: a page of zeros takes no time on the link, and what remains will not be zeros.
+    const rate = pass.durationMs > 0 ? (pass.wireBytes * 1000) / pass.durationMs : 0;
     if (this.#bandwidth === 0) this.#bandwidth = rate;
-    else if (pass.pages >= MEASURED_PAGES_MIN)
+    else if (pass.pages - pass.zeroPages >= MEASURED_PAGES_MIN)
       this.#bandwidth += SMOOTHING * (rate - this.#bandwidth);
   }
 
