@@ -134,11 +134,14 @@ export class MemoryPool {
     this.#timer ??= setInterval(() => this.#dropOld(), IDLE_MS / 2).unref();
   }
 
-  /** Drops what is idle. No thread is busy with any memory of the pool when it resolves. */
+  /**
+   * Forgets what is idle; the process ends, so nothing is collected. No thread is busy with any memory of
+   * the pool when it resolves.
+   */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    this.#shrinkIdle(0);
+    this.#idle = [];
     await Promise.allSettled(this.#scrubs);
   }
 
