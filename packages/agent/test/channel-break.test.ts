@@ -1,16 +1,32 @@
 /** Channels that break: dialled again, counted alike on both ends, nothing lost, nothing doubled. */
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { after, type TestContext, test } from 'node:test';
 import { makeBitmap } from '@godwit/machine';
-import type { Message } from '@godwit/protocol';
+import type { GodwitError, Message } from '@godwit/protocol';
+import { RegionTable } from '../src/channel/regions.ts';
 import type { Guest } from '../src/guest/guest.ts';
 import { Rounds } from '../src/source/rounds.ts';
+import { SourceChannels } from '../src/source/source-channels.ts';
 import { SourceFigures } from '../src/source/source-figures.ts';
 import { checkHandover, Manifest } from '../src/target/handover-check.ts';
+import { TargetChannels } from '../src/target/target-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
 import { BreakingProxy } from './breaking-proxy.ts';
-import { allPages, fault, gate, MIB, openPair, sameBytes } from './channel-pair.ts';
+import {
+  allPages,
+  fault,
+  gate,
+  HOST,
+  MIB,
+  openPair,
+  poisonedGuest,
+  randomGuest,
+  sameBytes,
+  sourceOptions,
+} from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -121,6 +137,29 @@ test('breaks in post-copy: every page comes, by push or by fault', async (t) => 
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target));
+});
+
+test('a faults port that is closed, or silent, fails the target while its first round lands', async (t) => {
+  const silent = createServer(() => {}).listen(0, HOST);
+  const closed = createServer().listen(0, HOST);
+  t.after(() => silent.close());
+  await Promise.all([once(silent, 'listening'), once(closed, 'listening')]);
+  const ports = [silent, closed].map((server) => (server.address() as AddressInfo).port);
+  closed.close();
+  for (const faultsPort of ports) {
+    const options = sourceOptions(randomGuest(MIB), 1);
+    const source = await SourceChannels.open(options);
+    t.after(() => source.close());
+    const failed = Promise.withResolvers<GodwitError>();
+    const target = await TargetChannels.open({
+      ...{ memory: poisonedGuest(MIB), fresh: false, regions: new RegionTable() },
+      ...{ migration: options.migration, capability: options.capability, host: HOST },
+      ...{ pagePorts: source.pagePorts, faultsPort, readKey: source.readKey },
+      onFailed: failed.resolve,
+    });
+    t.after(() => target.close());
+    assert.equal((await failed.promise).code, 'channel.refused');
+  }
 });
 
 test('a source that cannot be reached again fails the target, in rounds', async (t) => {

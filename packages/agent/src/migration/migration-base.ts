@@ -24,8 +24,9 @@ export const PROGRESS_MS = 250;
 export const SERVING_ASK_AGAIN_MS = 4 * ASK_AGAIN_MS;
 
 /**
- * How long news of a guest that stands still may wait. Sooner, writing and encoding it here and taking it
- * in at the coordinator would want the processors that the switchover needs; a switchover in trouble takes longer.
+ * How long news of a guest that stands still may wait. Sooner, writing and encoding it here and taking it in
+ * at the coordinator would want the processors that the switchover needs; a switchover in trouble takes
+ * longer.
  */
 const NEWS_WAITS_MS = 50;
 

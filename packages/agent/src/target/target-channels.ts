@@ -170,13 +170,13 @@ export class TargetChannels {
 
   /** Ends every channel; no socket is open when it resolves. */
   async close(): Promise<void> {
-    // A thread that is half open has nothing to close yet.
-    await this.#faultsOpened;
     const threads: OwnedThread[] = this.#threads.splice(0);
-    if (this.#faults !== null) threads.push(this.#faults);
+    const faults = this.#faults;
     this.#faults = null;
     this.#rejectAll(new GodwitError('internal', { why: 'the page channels were closed' }));
-    await Promise.all(threads.map((thread) => thread.close()));
+    // A thread that is half open has nothing to close yet.
+    const faultsClosed = this.#faultsOpened.then(() => faults?.close());
+    await Promise.all([faultsClosed, ...threads.map((thread) => thread.close())]);
   }
 
   async #start(): Promise<void> {
