@@ -16,11 +16,11 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { type GuestDetail, type Host, UNREACHABLE_MS } from '@godwit/protocol';
 import { Census } from './census.ts';
 import { Cluster } from './cluster.ts';
 import { allCases, type Case, caseName, SCENARIOS, sampled, type Victim } from './crash-cases.ts';
+import { flagsOf } from './flags.ts';
 
 const MIB = 2 ** 20;
 const STOP_MS = 10_000;
@@ -306,14 +306,12 @@ function summaryOf({ state, host, epoch, holders, migration }: GuestDetail): obj
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      sample: { type: 'string' },
-      seed: { type: 'string', default: '1' },
-      only: { type: 'string', default: '' },
-      jobs: { type: 'string', default: '2' },
-      json: { type: 'boolean', default: false },
-    },
+  const values = flagsOf('crash', {
+    sample: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
+    jobs: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
   });
   const wanted = new RegExp(values.only);
   const chosen = allCases().filter((one) => wanted.test(caseName(one)));

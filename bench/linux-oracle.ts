@@ -17,7 +17,6 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { CommandError, findLinux, printError, processIo } from '@godwit/cli';
 import { APPEND_DEFAULT } from '@godwit/images';
 import {
@@ -30,6 +29,7 @@ import {
   NO_LIMIT,
   stopAtInstruction,
 } from '@godwit/machine';
+import { flagsOf } from './flags.ts';
 import { randomBelow } from './random.ts';
 
 const GODWIT = fileURLToPath(new URL('../packages/cli/bin/godwit.js', import.meta.url));
@@ -210,12 +210,10 @@ function lookAt(boot: Boot, points: readonly number[]): { digests: string[]; las
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      points: { type: 'string', default: '1000' },
-      seed: { type: 'string', default: '1' },
-      json: { type: 'boolean', default: false },
-    },
+  const values = flagsOf('oracle:linux', {
+    points: { type: 'string', default: '1000' },
+    seed: { type: 'string', default: '1' },
+    json: { type: 'boolean', default: false },
   });
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());

@@ -10,7 +10,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import {
   ApiClient,
   CommandError,
@@ -23,6 +22,7 @@ import {
 } from '@godwit/cli';
 import type { Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
+import { flagsOf } from './flags.ts';
 import { randomBelow } from './random.ts';
 import { median, percentile } from './statistics.ts';
 
@@ -106,13 +106,11 @@ function print({ errors, downtimeMs, counts, ...rest }: LinuxSoakResult, isJson:
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      moves: { type: 'string', default: '100' },
-      seed: { type: 'string', default: '1' },
-      memory: { type: 'string', default: '256MiB' },
-      json: { type: 'boolean', default: false },
-    },
+  const values = flagsOf('soak:linux', {
+    moves: { type: 'string', default: '100' },
+    seed: { type: 'string', default: '1' },
+    memory: { type: 'string', default: '256MiB' },
+    json: { type: 'boolean', default: false },
   });
   // Before anything starts: without a Linux there is nothing to move.
   const directory = mkdtempSync(join(tmpdir(), 'godwit-images-'));

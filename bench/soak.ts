@@ -10,10 +10,10 @@
  * error when a word is wrong; the workload is audited at the end.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { guestImagePath } from '@godwit/machine';
 import type { AuditResult, Host, Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
+import { flagsOf } from './flags.ts';
 import { randomBelow } from './random.ts';
 
 const WARM_UP_MOVES = 20;
@@ -159,12 +159,10 @@ function usageOf(cluster: Cluster, name: string, hosts: readonly Host[]): Usage 
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
-  const { values } = parseArgs({
-    options: {
-      moves: { type: 'string', default: '200' },
-      seed: { type: 'string', default: '1' },
-      json: { type: 'boolean', default: false },
-    },
+  const values = flagsOf('soak', {
+    moves: { type: 'string', default: '200' },
+    seed: { type: 'string', default: '1' },
+    json: { type: 'boolean', default: false },
   });
   const result = await soak(Number(values.moves), Number(values.seed), (line) =>
     console.error(line),
