@@ -20,6 +20,8 @@ export interface CoreRunnerHooks<P extends string, E extends string, X extends s
   ignored(phase: P, event: E, why: string): void;
   /** How long the phase may take before `deadline` is asked; undefined: no end of its own. */
   deadlineMs(phase: P): number | undefined;
+  /** It took longer: `deadline` is asked next. */
+  overdue(phase: P, afterMs: number): void;
 }
 
 export class CoreRunner<
@@ -105,10 +107,12 @@ export class CoreRunner<
 
   #startTimer(): void {
     clearTimeout(this.#timer);
-    const deadlineMs = this.#hooks.deadlineMs(this.#state.phase);
-    this.#timer =
-      deadlineMs === undefined
-        ? undefined
-        : setTimeout(() => this.dispatch('deadline' as E), deadlineMs);
+    const { phase } = this.#state;
+    const deadlineMs = this.#hooks.deadlineMs(phase);
+    if (deadlineMs === undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#hooks.overdue(phase, deadlineMs);
+      this.dispatch('deadline' as E);
+    }, deadlineMs);
   }
 }

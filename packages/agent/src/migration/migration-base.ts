@@ -87,6 +87,7 @@ export abstract class MigrationBase<
       ignored: (phase: P, event: E, why: string) =>
         this.log.debug({ phase, event, why }, 'event ignored'),
       deadlineMs: (phase: P) => this.deadlineMs(phase),
+      overdue: (phase: P, afterMs: number) => this.overdue(phase, afterMs),
     };
     this.core = new CoreRunner(core, hooks, faults);
   }
@@ -148,6 +149,9 @@ export abstract class MigrationBase<
 
   /** The phase was entered and its effects are begun; a runner that shows it overrides this. */
   protected entered(_phase: P): void {}
+
+  /** A runner that must remember what it waited for in vain overrides this. */
+  protected overdue(_phase: P, _afterMs: number): void {}
 
   /** A runner that must remember why it lost its peer overrides this. */
   protected linkLost(_why: string): void {}

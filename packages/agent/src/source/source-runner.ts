@@ -8,13 +8,10 @@
  * (packages/protocol/src/cores/source.ts), the figures are measured here.
  */
 import {
-  ASK_AGAIN_MS,
   assert,
-  CONNECT_DEADLINE_MS,
   GodwitError,
   type Message,
   type MigrationReport,
-  RESERVE_DEADLINE_MS,
   type RoundReport,
   SOURCE,
   type SourceCondition,
@@ -22,7 +19,6 @@ import {
   type SourceEvent,
   type SourceFacts,
   type SourcePhase,
-  STOP_DEADLINE_MS,
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import type { Guest } from '../guest/guest.ts';
@@ -32,7 +28,6 @@ import {
   type CoordinatorMessage,
   MigrationBase,
   PROGRESS_MS,
-  SERVING_ASK_AGAIN_MS,
   VERDICT_EVENT,
 } from '../migration/migration-base.ts';
 import type { PeerLink, PeerMessage } from '../migration/peer-link.ts';
@@ -40,6 +35,7 @@ import { fromWireError, wireError } from '../migration/wire-error.ts';
 import { Dialler } from './dialler.ts';
 import { Rounds } from './rounds.ts';
 import { SourceChannels } from './source-channels.ts';
+import { overdueError, sourceDeadlineMs } from './source-deadlines.ts';
 import { SourceFigures } from './source-figures.ts';
 
 const DEATH_EVENT = {
@@ -304,22 +300,14 @@ export class SourceRunner extends MigrationBase<
   }
 
   protected deadlineMs(phase: SourcePhase): number | undefined {
-    switch (phase) {
-      case 'preparing':
-        return RESERVE_DEADLINE_MS + CONNECT_DEADLINE_MS;
-      case 'stopping':
-        return STOP_DEADLINE_MS + this.#figures.expectedMs(this.#rounds?.unsentPages ?? 0);
-      case 'offered':
-      case 'cancelling':
-        return this.#figures.offerDeadlineMs;
-      case 'asking':
-      case 'released':
-        return ASK_AGAIN_MS;
-      case 'serving':
-        return SERVING_ASK_AGAIN_MS;
-      default:
-        return undefined;
-    }
+    return sourceDeadlineMs(phase, () => ({
+      figures: this.#figures,
+      unsentPages: this.#rounds?.unsentPages ?? 0,
+    }));
+  }
+
+  protected override overdue(phase: SourcePhase, afterMs: number): void {
+    this.#why ??= overdueError(phase, afterMs);
   }
 
   /** Listens for page channels and dials the target meanwhile; the offer is made behind it. */
