@@ -4,12 +4,10 @@
  *   grant -> reserve and touch -> offer -> dial the page channels -> ACCEPT -> pages land
  *         -> HANDOVER -> check -> LANDED -> RUN -> journal RAN -> harts -> pull the rest -> ALL_PRESENT
  *
- * The guest's memory is registered under two keys: the rounds' (write) is revoked before LANDED is
- * said, so that no late frame changes what the digest spoke of; post-copy pages come under the
- * second one (land), which places absent pages only.
- *
- * Main thread only; page bytes are placed by the landing threads (target-channels.ts). The decisions
- * are the tables' (packages/protocol/src/cores/target.ts).
+ * The guest's memory is registered under two keys: the rounds' (write) is revoked before LANDED is said, so
+ * that no late frame changes what the digest spoke of; post-copy pages come under the second one (land),
+ * which places absent pages only. Main thread only; page bytes are placed by the landing threads
+ * (target-channels.ts). The decisions are the tables' (packages/protocol/src/cores/target.ts).
  */
 import { PageStates, takeLongestStallUs, whenRunning } from '@godwit/machine';
 import {
