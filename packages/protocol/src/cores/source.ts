@@ -148,7 +148,7 @@ const ROWS: readonly SourceRow[] = [
   { at: 'rounds', on: 'policySwitch', to: 'stopping', effects: ['stopHarts', 'sendRest'],
     why: 'what remains fits the downtime, or pages are to be pulled later' },
   { at: 'stopping', on: 'stoppedComplete', to: 'offered', set: { complete: true },
-    effects: ['sendHandover'], why: 'the target waits for the pages that it overtakes' },
+    effects: ['sendHandover'], why: 'the last pages are under way, and the target waits for them' },
   { at: 'stopping', on: 'stoppedMissing', to: 'offered', set: { complete: false },
     effects: ['sendHandover'], why: 'post-copy: the bitmap says what is missing' },
   { at: 'stopping', on: ['refused', 'peerLost', 'targetDiedNotRan'], to: 'kept', effects: GO_ON,
