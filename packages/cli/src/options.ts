@@ -74,10 +74,14 @@ export function parseBandwidth(text: string): number {
   return bytesPerS;
 }
 
-/** "50MiB/s" -> 50; "unlimited" -> Infinity: commander takes a null for no value at all. */
+/**
+ * "50MiB/s" -> 50; "unlimited" -> Infinity: commander takes a null for no value at all. A bare number would be
+ * bytes a second, which nobody means: a guest that writes 50 of them stands still.
+ */
 export function parseWriteRate(text: string): number {
   if (text === 'unlimited') return Number.POSITIVE_INFINITY;
-  const bytesPerS = quantity(text.replace(/\/s$/, ''), SIZE_UNITS);
+  const hasUnit = /[a-z]/i.test(text) || Number(text) === 0;
+  const bytesPerS = hasUnit ? quantity(text.replace(/\/s$/, ''), SIZE_UNITS) : undefined;
   if (bytesPerS === undefined) {
     throw new InvalidArgumentError('expected a rate such as 50MiB/s, or unlimited');
   }

@@ -85,6 +85,10 @@ describe('parse', () => {
       assert.throws(() => parseSize(text), /expected a size/, text);
       assert.throws(() => parseBandwidth(text), /expected a bandwidth/, text);
     }
+    assert.equal(parseWriteRate('0'), 0);
+    for (const text of ['', '50', '1_000', 'fast', '50Mbit/s']) {
+      assert.throws(() => parseWriteRate(text), /expected a rate such as 50MiB\/s/, text);
+    }
     for (const text of ['300', '0ms', '5h', '']) {
       assert.throws(() => parseDuration(text), /expected a duration/, text);
     }
