@@ -143,10 +143,7 @@ export class TargetChannels {
     const pages = popcount(o.missing);
     this.#board.startPostcopy(pages, o.pageHashes);
     if (pages === 0) this.#allPresent.resolve();
-    const { key } = o;
-    void this.#faultsOpened.then(() =>
-      this.#faults?.call('start', key).catch((error) => this.#fail(error)),
-    );
+    this.#onFaults((faults) => faults.call('start', o.key));
   }
 
   /** Resolves when no missing page is left; rejects with the first failure, and on `close`. */
@@ -212,9 +209,17 @@ export class TargetChannels {
       if (event === 'failed') this.#fail(GodwitError.fromData(argument));
       else if (event === 'allPresent') this.#allPresent.resolve();
       else if (event === 'roundEnded') this.#roundEnded();
-      else this.#faults?.call('fetch', argument as number).catch((error) => this.#fail(error));
+      else this.#onFaults((faults) => faults.call('fetch', argument as number));
     };
     thread.onDeath = (error) => this.#fail(error);
+  }
+
+  /** Once it is open, and in order: what is to be fetched comes after the start. */
+  #onFaults(command: (faults: Thread<FaultsClientCommands>) => Promise<unknown>): void {
+    const call = async () => {
+      if (this.#faults !== null) await command(this.#faults);
+    };
+    this.#faultsOpened.then(call).catch((error) => this.#fail(error));
   }
 
   #roundEnded(): void {
