@@ -183,14 +183,15 @@ function lookAhead(reports: readonly RoundReport[]): Outlook {
     remainingBytes,
     bandwidthBytesPerS,
     downtimeMs: remainingBytes === 0 ? SWITCHOVER_FIXED_MS : SWITCHOVER_FIXED_MS + roundS * 1000,
-    downtimeMsMax: remainingBytes === 0 ? SWITCHOVER_FIXED_MS : atLeastMs(reports, remainingBytes),
+    downtimeMsMax: remainingBytes === 0 ? SWITCHOVER_FIXED_MS : atMostMs(reports, remainingBytes),
     nextRemainingBytes: remainingBytes === 0 ? 0 : last.dirtyBytesPerS * roundS,
     lowestBytes,
     roundsSinceLowest: reports.length - 1 - lowestAt,
   };
 }
 
-function atLeastMs(reports: readonly RoundReport[], bytes: number): number {
+/** What the bytes take at the best rate that any round is known to have had. */
+function atMostMs(reports: readonly RoundReport[], bytes: number): number {
   const rates = reports.map((report) => report.bytes / Math.max(report.durationMs, 1e-3));
   return SWITCHOVER_FIXED_MS + bytes / Math.max(...rates);
 }
