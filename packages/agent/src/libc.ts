@@ -1,7 +1,7 @@
 /**
  * The C library, for the few system calls that Node has no function for.
  *
- *   huge-pages.ts: madvise        receive-low-water.ts: setsockopt
+ *   huge-pages.ts: madvise        socket-option.ts: setsockopt
  *
  * koffi calls it, without anything compiled. Each use is an improvement only: where there is no Linux, or
  * koffi has no binary for the processor, everything works without. Any thread; each loads it once.

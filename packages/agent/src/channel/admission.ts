@@ -20,6 +20,7 @@ import { closeError, closePayload } from './close-codes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { type ChannelListener, listenForChannel } from './handshake.ts';
 import { RequestReader } from './request-reader.ts';
+import { takeOffPacing } from './unpaced.ts';
 
 export interface AdmissionOptions {
   readonly kind: 'pages' | 'faults';
@@ -126,6 +127,7 @@ export class Admission {
     }
     if (this.#current !== null) this.#drop(this.#current, null);
     this.#generation = generation;
+    takeOffPacing(writer.socket);
     this.#current = { writer, generation, landedBefore: header.sequence };
     return this.#current;
   }

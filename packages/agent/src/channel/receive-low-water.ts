@@ -12,27 +12,10 @@
  * bytes that may not come: between frames it is 1. Thread of the socket only.
  */
 import type { Socket } from 'node:net';
-import { libraryFunction } from '../libc.ts';
+import { SO_RCVLOWAT, SOL_SOCKET, setSocketOption } from './socket-option.ts';
 
 /** A frame that owes less is there before a mark would have saved a wake-up. */
 const MARK_BYTES_MIN = 256 * 1024;
-/** From the system's headers; libc.ts knows no system but Linux. */
-const SOL_SOCKET = 1;
-const SO_RCVLOWAT = 18;
-
-type SetSocketOption = (
-  descriptor: number,
-  level: number,
-  name: number,
-  value: Int32Array,
-  bytes: number,
-) => number;
-
-/** Found when a thread starts, not when its first frame comes. */
-const setSocketOption = libraryFunction<SetSocketOption>(
-  'int setsockopt(int descriptor, int level, int name, const void *value, uint32_t bytes)',
-);
-
 export class ReceiveLowWater {
   readonly #socket: Socket;
   readonly #mark = Int32Array.of(1);
@@ -44,16 +27,8 @@ export class ReceiveLowWater {
   /** @param bytes that are certain to come before the peer expects anything of this end */
   due(bytes: number): void {
     const mark = bytes < MARK_BYTES_MIN ? 1 : bytes;
-    if (mark === this.#mark[0] || typeof setSocketOption !== 'function') return;
-    const descriptor = descriptorOf(this.#socket);
-    if (descriptor === undefined) return;
+    if (mark === this.#mark[0]) return;
     this.#mark[0] = mark;
-    setSocketOption(descriptor, SOL_SOCKET, SO_RCVLOWAT, this.#mark, this.#mark.byteLength);
+    setSocketOption(this.#socket, SOL_SOCKET, SO_RCVLOWAT, this.#mark);
   }
-}
-
-/** Node has no public name for it. Undefined once the socket is closed: then the number may be another's. */
-function descriptorOf(socket: Socket): number | undefined {
-  const descriptor = (socket as { _handle?: { fd?: number } | null })._handle?.fd;
-  return descriptor !== undefined && descriptor >= 0 ? descriptor : undefined;
 }
