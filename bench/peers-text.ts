@@ -31,7 +31,18 @@ export function markdown(
       lines.push(`| | ${title} | ${godwit[key].toFixed(1)} | ${qemu[key].toFixed(1)} | ${ratio} |`);
     }
   }
-  return `${lines.join('\n')}\n\n![total time and downtime](peers.svg)\n`;
+  lines.push('', '![total time and downtime](peers.svg)', '', '## Every mode', '');
+  lines.push('| scenario | who | mode | total ms | downtime ms | outside gap ms |');
+  lines.push('|---|---|---|---|---|---|');
+  for (const { name, modes } of scenarios) {
+    for (const [who, sides] of Object.entries(modes)) {
+      for (const side of sides) {
+        const figures = FIGURES.map(([key]) => side[key].toFixed(1));
+        lines.push(`| ${[name, who, side.mode, ...figures].join(' | ')} |`);
+      }
+    }
+  }
+  return `${lines.join('\n')}\n`;
 }
 
 const [ROW, LEFT, WIDTH] = [18, 190, 640];

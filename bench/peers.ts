@@ -76,6 +76,8 @@ export interface PeerResult {
   readonly link: 'loopback';
   readonly godwit: Side;
   readonly qemu: Side;
+  /** Every mode of either side, medians, the quickest first. */
+  readonly modes: { readonly godwit: readonly Side[]; readonly qemu: readonly Side[] };
 }
 
 export async function peers(args: string[]): Promise<void> {
@@ -129,7 +131,8 @@ async function measured(
         theirs.push(say(name, 'qemu', run));
       }
     }
-    return { name, link: 'loopback', godwit: best(ours), qemu: best(theirs) };
+    const modes = { godwit: byMode(ours), qemu: byMode(theirs) };
+    return { name, link: 'loopback', godwit: best(modes.godwit), qemu: best(modes.qemu), modes };
   } finally {
     await cluster.close();
   }
@@ -170,8 +173,8 @@ function say<T extends Side>(scenario: string, who: string, side: T): T {
   return side;
 }
 
-/** Medians of the mode whose total is least. */
-function best(sides: readonly Side[]): Side {
+/** Medians of each mode, that of the least total first. */
+function byMode(sides: readonly Side[]): Side[] {
   const modes = [...new Set(sides.map((side) => side.mode))].map((mode) => {
     const of = (key: 'totalMs' | 'downtimeMs' | 'outsideGapMs') =>
       median(sides.filter((side) => side.mode === mode).map((side) => side[key]));
@@ -182,7 +185,10 @@ function best(sides: readonly Side[]): Side {
       outsideGapMs: of('outsideGapMs'),
     };
   });
-  const [first] = modes.sort((a, b) => a.totalMs - b.totalMs);
+  return modes.sort((a, b) => a.totalMs - b.totalMs);
+}
+
+function best([first]: readonly Side[]): Side {
   if (first === undefined) throw new Error('not one migration of the scenario came to its end');
   return first;
 }

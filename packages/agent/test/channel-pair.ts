@@ -53,6 +53,8 @@ export function sourceOptions(memory: GuestMemory, channels: number): SourceChan
 interface PairOptions {
   /** Where the target finds a port of the source; a proxy stands in between in some tests. */
   readonly route?: (port: number) => Promise<number>;
+  /** The same of the faults port alone; the pair is ready without that channel then. */
+  readonly faultsRoute?: (port: number) => Promise<number>;
   /** The target's memory is all zero, and it knows. */
   readonly fresh?: boolean;
 }
@@ -61,7 +63,7 @@ export async function openPair(
   t: TestContext,
   ramBytes: number,
   channels: number,
-  { route = async (port) => port, fresh = false }: PairOptions = {},
+  { route = async (port) => port, faultsRoute, fresh = false }: PairOptions = {},
 ): Promise<Pair> {
   const source = randomGuest(ramBytes);
   const target = fresh ? GuestMemory.create({ ramBytes, harts: 2 }) : poisonedGuest(ramBytes);
@@ -84,12 +86,12 @@ export async function openPair(
     capability: options.capability,
     host: HOST,
     pagePorts: await Promise.all(sending.pagePorts.map(route)),
-    faultsPort: await route(sending.faultsPort),
+    faultsPort: await (faultsRoute ?? route)(sending.faultsPort),
     readKey: sending.readKey,
     onFailed: (error) => targetFailures.push(error),
   });
   await sending.attached('pages');
-  await sending.attached('faults');
+  if (faultsRoute === undefined) await sending.attached('faults');
   const close = async () => void (await Promise.all([sending.close(), landing.close()]));
   // A test that failed half way must not hold the process open; closing twice is harmless.
   t.after(close);

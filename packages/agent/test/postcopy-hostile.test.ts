@@ -1,7 +1,9 @@
 /** A target that breaks the rules of the faults channel, and a source that lies about a page. */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
-import { memoryMap } from '@godwit/machine';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { after, type TestContext, test } from 'node:test';
+import { memoryMap, type PageStates } from '@godwit/machine';
 import {
   emptyHeader,
   encodeHeader,
@@ -12,7 +14,7 @@ import {
 } from '@godwit/protocol';
 import { SourceChannels } from '../src/source/source-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
-import { gate, HOST, MIB, openPair, randomGuest, sourceOptions } from './channel-pair.ts';
+import { gate, HOST, MIB, openPair, type Pair, randomGuest, sourceOptions } from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -57,20 +59,64 @@ test('READ: a wrong key, pages outside, and too many at once close the channel',
   }
 });
 
-test('a wrong page in the middle of a pushed run is refused, the others of the run are kept', async (t) => {
-  const pair = await openPair(t, MIB, 1);
+/** Sixteen pages are missing, and what the source will push for one of them is not what it hashed. */
+async function pushWithOneWrongPage(pair: Pair): Promise<PageStates> {
   const { source, target, sending, landing, landKey } = pair;
   const missing = new Uint32Array(source.pages / 32);
   missing[2] = 0x0000ffff;
   const pageHashes = new SharedArrayBuffer(source.pages * 8);
   await sending.hashPages(missing, pageHashes);
-  source.ram()[70 * PAGE_BYTES + 5]! ^= 1;
+  source.ram()[WRONG_PAGE * PAGE_BYTES + 5]! ^= 1;
   const states = gate(target, missing);
   landing.startPostcopy({ missing, key: landKey, pageHashes });
   sending.serve();
   sending.startPush({ missing, key: landKey });
-  await assert.rejects(landing.allPresent, { code: 'migration.digest' });
+  return states;
+}
+
+const WRONG_PAGE = 70;
+
+test('a wrong page in the middle of a pushed run is refused, the others of the run are kept', async (t) => {
+  const pair = await openPair(t, MIB, 1);
+  const states = await pushWithOneWrongPage(pair);
+  await assert.rejects(pair.landing.allPresent, { code: 'migration.digest' });
   await pair.close();
-  assert.equal(states.get(70), memoryMap.PAGE_ABSENT);
+  assert.equal(states.get(WRONG_PAGE), memoryMap.PAGE_ABSENT);
   for (let page = 64; page < 70; page++) assert.equal(states.get(page), memoryMap.PAGE_PRESENT);
 });
+
+test('a wrong page that comes before the faults channel is open is asked for when it is', async (t) => {
+  const door = await closedDoor(t);
+  const pair = await openPair(t, MIB, 1, { faultsRoute: door.before });
+  await pushWithOneWrongPage(pair);
+  while (pair.landing.remaining() > 1) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(pair.targetFailures, []);
+  door.open();
+  // Asked for again it is wrong again, and that is final.
+  await assert.rejects(pair.landing.allPresent, { code: 'migration.digest' });
+});
+
+/** A port whose connections are taken and get no further before the door opens. */
+async function closedDoor(t: TestContext) {
+  const opened = Promise.withResolvers<void>();
+  const sockets: Socket[] = [];
+  const before = async (port: number): Promise<number> => {
+    const server = createServer(async (client) => {
+      await opened.promise;
+      const upstream = connect({ host: HOST, port });
+      for (const socket of [client, upstream]) {
+        sockets.push(socket);
+        socket.on('error', () => {});
+      }
+      client.pipe(upstream).pipe(client);
+    });
+    t.after(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    server.listen(0, HOST);
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  return { before, open: opened.resolve };
+}
