@@ -14,7 +14,15 @@ import {
 } from '@godwit/protocol';
 import { SourceChannels } from '../src/source/source-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
-import { gate, HOST, MIB, openPair, type Pair, randomGuest, sourceOptions } from './channel-pair.ts';
+import {
+  gate,
+  HOST,
+  MIB,
+  openPair,
+  type Pair,
+  randomGuest,
+  sourceOptions,
+} from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
