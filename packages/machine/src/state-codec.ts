@@ -61,14 +61,26 @@ const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder('utf-8', { fatal: true });
 /** Names of fields as bytes: few, and written in the blackout of every migration. */
 const NAMES = new Map<string, Uint8Array>();
+/**
+ * The same names by a hash of their bytes, for the reader: a decoder called for each of two hundred names
+ * takes longer than all the rest. Only what this end has written itself is kept, never what a peer says.
+ */
+const KNOWN = new Map<number, string>();
 
 function bytesOfName(name: string): Uint8Array {
   let bytes = NAMES.get(name);
   if (bytes === undefined) {
     bytes = ENCODER.encode(name);
     NAMES.set(name, bytes);
+    KNOWN.set(hashOfName(bytes, 0, bytes.length), name);
   }
   return bytes;
+}
+
+function hashOfName(bytes: Uint8Array, at: number, length: number): number {
+  let hash = length;
+  for (let i = at; i < at + length; i++) hash = Math.imul(hash, 31) + bytes[i]!;
+  return hash;
 }
 
 /**
@@ -275,7 +287,7 @@ class Parser {
     const count = this.u16();
     const record: { [name: string]: StateValue } = Object.create(null);
     for (let i = 0; i < count; i++) {
-      const name = this.#text(this.u8());
+      const name = this.#name(this.u8());
       if (name in record) throw this.#wrong(`has the field ${name} twice`);
       record[name] = this.value(depth + 1);
     }
@@ -287,6 +299,15 @@ class Parser {
     const values = new BigUint64Array(count);
     new Uint8Array(values.buffer).set(bytes);
     return values;
+  }
+
+  #name(length: number): string {
+    const at = this.#at;
+    const bytes = this.#sub(length);
+    const known = KNOWN.get(hashOfName(this.#bytes, at, length));
+    if (known !== undefined && isSame(bytesOfName(known), bytes)) return known;
+    this.#at = at;
+    return this.#text(length);
   }
 
   #text(length: number): string {
@@ -313,6 +334,12 @@ class Parser {
   #wrong(reason: string): MachineError {
     return bad(`byte ${this.#at}`, reason);
   }
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** For a field that later versions have: what to take when the sender did not know it. */

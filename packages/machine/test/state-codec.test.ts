@@ -53,6 +53,15 @@ test('what is encoded is decoded', () => {
   );
 });
 
+test('names whose hashes are equal stay apart', () => {
+  // "Aa" and "BB", for a hash of the usual kind: 31 * 65 + 97 = 31 * 66 + 66.
+  const names = ['Aa', 'BB', 'AaAa', 'AaBB', 'BBAa', 'BBBB'];
+  const fields = Object.fromEntries(names.map((name, i) => [name, BigInt(i)]));
+  const envelope = { kind: 'machine', version: 1, fields };
+  const decoded = decodeEnvelope(encodeEnvelope(envelope)).fields;
+  assert.deepEqual({ ...decoded }, fields);
+});
+
 test('every field is encoded where the buffer of the encoder has just become too small', () => {
   for (let length = 8_100; length < 8_200; length++) {
     const fields = {
