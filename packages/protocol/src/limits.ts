@@ -41,11 +41,13 @@ export const HOLDERS_MAX = 16;
 export const CHANNELS_MAX = 16;
 export const CHANNELS_DEFAULT = 2;
 /**
- * Pages a channel claims at once: a huge page. A stripe is the unit of claiming, of loss and of credit.
- * Halved, each gigabyte costs both ends twice the frames, a tenth of a second of a core; doubled, the last
- * stripe of a round keeps one channel busy twice as long, a millisecond more, while the others wait.
+ * Pages a channel claims at once: 3 MiB, of which the kernel takes a whole one into a socket whose buffer may
+ * grow to the usual 4. A stripe is the unit of claiming, of loss and of credit. A frame costs both ends a tenth
+ * of a millisecond whatever it carries, so at two thirds of it a gigabyte takes a twentieth longer; at four
+ * thirds the kernel takes it in two pieces, and the last stripe of a round keeps one channel busy longer
+ * while the others wait.
  */
-export const STRIPE_PAGES = 512;
+export const STRIPE_PAGES = 768;
 /** A run this long is written by reference and landed in place; shorter ones are gathered. */
 export const RUN_PAGES_BY_REFERENCE = 16;
 /** Pages of one frame, at most a stripe. */
@@ -63,7 +65,7 @@ export const RUN_BYTES = 8;
 export const FRAME_PAYLOAD_BYTES_MAX = FRAME_PAGES_MAX * PAGE_BYTES + FRAME_RUNS_MAX * RUN_BYTES;
 /**
  * Bytes a page channel may have unacknowledged in a round. Throughput is at most credit / round
- * trip: 16 MiB, eight frames, carries 2.5 GB/s over 6 ms. It also bounds what the source's process can
+ * trip: 16 MiB, five frames, carries 2.5 GB/s over 6 ms. It also bounds what the source's process can
  * queue.
  */
 export const CREDIT_BYTES = 16 * 1024 * 1024;
