@@ -2,9 +2,9 @@
  * The other yardstick: the same bytes through bare sockets of Node, with nothing of ours in between.
  *
  * iperf3 sends and receives one small buffer that never leaves the processor's caches. A guest does not
- * fit in there. So a pair of processes a stream writes one region of memory by reference, in pieces of a
- * stripe, and reads it in place into another: what remains between this and a page channel is the
- * protocol. Run as `node bench/bare-sockets.ts source|target ...` it is one of those processes.
+ * fit in there. So a pair of processes a stream writes one region of memory by reference, in pieces of
+ * 2 MiB, and reads it in place into another: what remains between this and a page channel is the
+ * protocol, and what a page channel asks of its sockets (receive-low-water.ts, unpaced.ts) and these do not. Run as `node bench/bare-sockets.ts source|target ...` it is one of those processes.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';

@@ -12,7 +12,7 @@
  * Ours writes 1 MiB/s where the scenario says idle: its count of writes is the heartbeat that is watched
  * from outside, as QEMU's guest prints one on its console, and for as long after the move as the peer's
  * is: a stall that comes late counts on both sides. A pair is one move in every mode by either side; the
- * mode with the least median total stands for its side. --quick is one pair with half of the memory and
+ * mode with the least median total stands for its side, and every mode is told below. --quick is one pair with half of the memory and
  * writes no result; otherwise docs/results/peers.md and .svg are written.
  */
 import { writeFileSync } from 'node:fs';

@@ -12,7 +12,7 @@
  *
  * Samples of us, of iperf3 and of bare sockets alternate, because the machine's speed drifts. iperf3 moves one
  * buffer that stays in the processor's caches; bare sockets (bare-sockets.ts) move as much memory as the guest
- * has, so they are what is left when the protocol costs nothing.
+ * has, without a protocol. Both have the kernel's default congestion control, which may pace.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

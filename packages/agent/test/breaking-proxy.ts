@@ -1,6 +1,6 @@
 /**
- * A TCP proxy on loopback that cuts connections on purpose, after so many bytes from the source. What
- * it has read and not forwarded is lost, as in a real break.
+ * A TCP proxy on loopback that cuts connections on purpose, after so many bytes from the source, or lets
+ * them wait. What it has read and not forwarded is lost, as in a real break.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
@@ -16,18 +16,33 @@ export class BreakingProxy {
   /**
    * @param cuts bytes from the source after which the first, second, ... connection is cut; later ones
    *   live
+   * @param opened connections are taken at once and get no further before it is settled
    */
-  static async before(port: number, cuts: readonly number[]): Promise<BreakingProxy> {
+  static async before(
+    port: number,
+    cuts: readonly number[],
+    opened = Promise.resolve(),
+  ): Promise<BreakingProxy> {
     const server = createServer({ noDelay: true });
     server.listen(0, HOST);
     await once(server, 'listening');
-    return new BreakingProxy(server, port, cuts);
+    return new BreakingProxy(server, port, cuts, opened);
   }
 
-  private constructor(server: Server, port: number, cuts: readonly number[]) {
+  private constructor(
+    server: Server,
+    port: number,
+    cuts: readonly number[],
+    opened: Promise<void>,
+  ) {
     this.#server = server;
     this.#port = port;
-    server.on('connection', (client) => this.#join(client, cuts[this.connections++]));
+    server.on('connection', async (client) => {
+      const cutAfter = cuts[this.connections++];
+      this.#sockets.add(client);
+      await opened;
+      this.#join(client, cutAfter);
+    });
   }
 
   get port(): number {

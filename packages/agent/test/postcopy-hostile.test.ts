@@ -1,8 +1,6 @@
 /** A target that breaks the rules of the faults channel, and a source that lies about a page. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { after, type TestContext, test } from 'node:test';
+import { after, test } from 'node:test';
 import { memoryMap, type PageStates } from '@godwit/machine';
 import {
   emptyHeader,
@@ -14,6 +12,7 @@ import {
 } from '@godwit/protocol';
 import { SourceChannels } from '../src/source/source-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
+import { BreakingProxy } from './breaking-proxy.ts';
 import {
   gate,
   HOST,
@@ -67,6 +66,8 @@ test('READ: a wrong key, pages outside, and too many at once close the channel',
   }
 });
 
+const WRONG_PAGE = 70;
+
 /** Sixteen pages are missing, and what the source will push for one of them is not what it hashed. */
 async function pushWithOneWrongPage(pair: Pair): Promise<PageStates> {
   const { source, target, sending, landing, landKey } = pair;
@@ -82,8 +83,6 @@ async function pushWithOneWrongPage(pair: Pair): Promise<PageStates> {
   return states;
 }
 
-const WRONG_PAGE = 70;
-
 test('a wrong page in the middle of a pushed run is refused, the others of the run are kept', async (t) => {
   const pair = await openPair(t, MIB, 1);
   const states = await pushWithOneWrongPage(pair);
@@ -94,37 +93,17 @@ test('a wrong page in the middle of a pushed run is refused, the others of the r
 });
 
 test('a wrong page that comes before the faults channel is open is asked for when it is', async (t) => {
-  const door = await closedDoor(t);
-  const pair = await openPair(t, MIB, 1, { faultsRoute: door.before });
+  const opened = Promise.withResolvers<void>();
+  const faultsRoute = async (port: number) => {
+    const proxy = await BreakingProxy.before(port, [], opened.promise);
+    t.after(() => proxy.cut(true));
+    return proxy.port;
+  };
+  const pair = await openPair(t, MIB, 1, { faultsRoute });
   await pushWithOneWrongPage(pair);
   while (pair.landing.remaining() > 1) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(pair.targetFailures, []);
-  door.open();
+  opened.resolve();
   // Asked for again it is wrong again, and that is final.
   await assert.rejects(pair.landing.allPresent, { code: 'migration.digest' });
 });
-
-/** A port whose connections are taken and get no further before the door opens. */
-async function closedDoor(t: TestContext) {
-  const opened = Promise.withResolvers<void>();
-  const sockets: Socket[] = [];
-  const before = async (port: number): Promise<number> => {
-    const server = createServer(async (client) => {
-      await opened.promise;
-      const upstream = connect({ host: HOST, port });
-      for (const socket of [client, upstream]) {
-        sockets.push(socket);
-        socket.on('error', () => {});
-      }
-      client.pipe(upstream).pipe(client);
-    });
-    t.after(() => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    });
-    server.listen(0, HOST);
-    await once(server, 'listening');
-    return (server.address() as AddressInfo).port;
-  };
-  return { before, open: opened.resolve };
-}

@@ -16,6 +16,7 @@ import { SO_RCVLOWAT, SOL_SOCKET, setSocketOption } from './socket-option.ts';
 
 /** A frame that owes less is there before a mark would have saved a wake-up. */
 const MARK_BYTES_MIN = 256 * 1024;
+
 export class ReceiveLowWater {
   readonly #socket: Socket;
   readonly #mark = Int32Array.of(1);

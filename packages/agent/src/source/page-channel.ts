@@ -30,7 +30,7 @@ import type { PushTable } from './push-table.ts';
 import type { StripeTable } from './stripe-table.ts';
 
 /**
- * Bytes the socket may hold beside what the kernel has taken. A stripe keeps the kernel's buffer
+ * Bytes the socket may hold beside what the kernel has taken. Most of a stripe keeps the kernel's buffer
  * from running dry while this thread is busy; more only adds pages that change before they leave.
  */
 const QUEUED_BYTES_MAX = 2 * 1024 * 1024;

@@ -88,8 +88,8 @@ const TRASH_BYTES = 16 * PAGE_BYTES;
 const MESSAGE_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX;
 
 /**
- * Buffers for scattered pages that no reader of this thread uses. A new one for each socket would be two
- * megabytes outside V8's heap each, and V8 would collect garbage in the middle of the next round.
+ * Buffers for scattered pages that no reader of this thread uses. A new one of 3 MiB for each
+ * socket, outside V8's heap, would make it collect garbage in the middle of the next round.
  */
 const freeStaging: Buffer[] = [];
 
