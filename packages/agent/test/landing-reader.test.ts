@@ -8,14 +8,12 @@ import {
   emptyHeader,
   encodeHeader,
   FRAME_HEADER_BYTES,
-  FRAME_PAYLOAD_BYTES_MAX,
   type FrameHeader,
   GodwitError,
   OPCODE,
   PAGE_BYTES,
 } from '@godwit/protocol';
 import fc from 'fast-check';
-import { feed } from '../src/channel/handshake.ts';
 import { encodeMessageHeader, WS_BINARY, WS_PING } from '../src/channel/websocket-wire.ts';
 import { type LandingPlace, LandingReader } from '../src/target/landing-reader.ts';
 
@@ -271,26 +269,14 @@ test('nothing is due of a channel that failed', () => {
   assert.equal(place.dueBytes, 0);
 });
 
-test('readers of one thread follow each other in one staging buffer, and never share it', () => {
-  const before = process.memoryUsage().arrayBuffers;
-  for (let i = 0; i < 8; i++) {
-    const reader = new LandingReader('pages', new Recorder());
-    reader.end();
-    reader.end();
-  }
-  const grownBytes = process.memoryUsage().arrayBuffers - before;
-  assert.ok(grownBytes < 2 * FRAME_PAYLOAD_BYTES_MAX, `${grownBytes} for eight readers`);
-  const contents = [page(20, 3), page(40, 3)];
-  const places = contents.map(() => new Recorder());
-  const readers = places.map((place) => new LandingReader('pages', place));
-  const fields = { opcode: OPCODE.WRITE_LIST, runs: 1, pages: 3 };
-  const frames = contents.map((bytes) => frame(1, fields, runs(7, 3), bytes));
-  for (let at = 0; at < frames[0]!.length; at += 1000) {
-    for (const [i, reader] of readers.entries()) feed(reader, frames[i]!.subarray(at, at + 1000));
-  }
-  for (const [i, { ram }] of places.entries()) {
-    assert.ok(contents[i]!.equals(ram.subarray(7 * PAGE_BYTES, 10 * PAGE_BYTES)));
-  }
+test('scattered pages land however the frames grow and shrink', () => {
+  const place = new Recorder();
+  const frames = [1, 3, 2, 20, 7, 64].map((pages, i) =>
+    frame(i + 1, { opcode: OPCODE.WRITE_LIST, runs: 1, pages }, runs(0, pages), page(0, pages)),
+  );
+  readInto(place, Buffer.concat(frames), [100, 9_000, 50_000, 150_000]);
+  assert.equal(place.error, null);
+  assert.ok(pageBytes.equals(place.ram));
 });
 
 test('where all pages are its own, none is asked for and the same bytes land', () => {

@@ -6,7 +6,7 @@
  * A congestion control that paces (BBR is the default of some distributions) lets a timer send what does
  * not go at once. Between two machines that keeps queues in switches short. Within one there is no queue
  * to spare and nothing is lost, but each timer is an interrupt, and a kernel thread that takes a processor
- * from the two ends: a seventh of the rate (docs/decisions/0002-data-path.md). Reno is part of every Linux and
+ * from the two ends: a fifth of the rate (docs/decisions/0002-data-path.md). Reno is part of every Linux and
  * open to every process (tcp(7)); without loss it never slows down.
  *
  * What an operator chose for the network stays untouched: only one address at both ends is one machine.

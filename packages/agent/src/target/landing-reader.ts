@@ -87,12 +87,6 @@ const FAULT_HEAD_BYTES = 2 * PAGE_BYTES;
 const TRASH_BYTES = 16 * PAGE_BYTES;
 const MESSAGE_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX;
 
-/**
- * Buffers for scattered pages that no reader of this thread uses. A new one of 3 MiB for each
- * socket, outside V8's heap, would make it collect garbage in the middle of the next round.
- */
-const freeStaging: Buffer[] = [];
-
 type State = 'head' | 'staged' | 'placed' | 'ended';
 
 export class LandingReader implements SocketReader {
@@ -102,7 +96,7 @@ export class LandingReader implements SocketReader {
   readonly #headBytes: number;
   readonly #head: Buffer;
   readonly #headView: DataView;
-  readonly #staging = freeStaging.pop() ?? Buffer.allocUnsafeSlow(FRAME_PAYLOAD_BYTES_MAX);
+  readonly #staging = Buffer.allocUnsafeSlow(FRAME_PAYLOAD_BYTES_MAX);
   readonly #stagingView = new DataView(this.#staging.buffer);
   readonly #trash = new Uint8Array(TRASH_BYTES);
   readonly #message: MessageHeader = { opcode: 0, headerBytes: 0, payloadBytes: 0 };
@@ -121,8 +115,6 @@ export class LandingReader implements SocketReader {
   #sequence = 0;
   /** It ended in the middle of a run: pages are still won. */
   #unfinished = false;
-  /** Nothing is asked of it any more. */
-  #over = false;
 
   constructor(kind: 'pages' | 'faults', place: LandingPlace) {
     this.#kind = kind;
@@ -167,10 +159,7 @@ export class LandingReader implements SocketReader {
 
   /** The socket is closed, nothing more can come: pages that were being filled are given back. */
   end(): void {
-    if (this.#over) return;
-    this.#over = true;
     this.#stop();
-    freeStaging.push(this.#staging);
     const { firstPage, pages } = this.#header;
     if (this.#unfinished && this.#won !== null) {
       for (let i = this.#pagesDone; i < pages; i++) {
