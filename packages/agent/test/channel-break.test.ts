@@ -122,9 +122,8 @@ test('breaks in post-copy: every page comes, by push or by fault', async (t) => 
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   const states = gate(target, missing);
-  const pageHashes = new SharedArrayBuffer(source.pages * 8);
-  await sending.hashPages(null, pageHashes);
-  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  const hashes = await sending.hashPages(null);
+  landing.startPostcopy({ missing, key: landKey, pageHashes: new Uint8Array(hashes.buffer) });
   sending.serve();
   for (let page = 3000; page < 3008; page++) assert.ok(await fault(target, 0, page));
   sending.startPush({ missing, key: landKey });

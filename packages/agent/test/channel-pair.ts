@@ -11,6 +11,8 @@ import { SourceChannels, type SourceChannelsOptions } from '../src/source/source
 import { TargetChannels } from '../src/target/target-channels.ts';
 
 export const MIB = 1048576;
+/** Pages are not checked. */
+export const NO_HASHES = new Uint8Array(0);
 export const HOST = '127.0.0.1';
 
 export interface Pair {

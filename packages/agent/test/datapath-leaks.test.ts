@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { endIdleThreads } from '../src/thread.ts';
-import { allPages, gate, MIB, openPair } from './channel-pair.ts';
+import { allPages, gate, MIB, NO_HASHES, openPair } from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -26,7 +26,7 @@ test('twenty migrations: descriptors and threads are as many as before', {
     await sending.sendRound(0, allPages(source), writeKey);
     const missing = allPages(source);
     gate(target, missing);
-    landing.startPostcopy({ missing, key: landKey, pageHashes: null });
+    landing.startPostcopy({ missing, key: landKey, pageHashes: NO_HASHES });
     sending.serve();
     sending.startPush({ missing, key: landKey });
     // Every other time everything is torn down while the push is under way.

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Message } from '@godwit/protocol';
+import { pageHashes } from '../src/channel/page-hashes.ts';
 import type { Guest } from '../src/guest/guest.ts';
 import { handoverDigest } from '../src/migration/digest.ts';
 import { checkHandover, Manifest } from '../src/target/handover-check.ts';
@@ -15,7 +16,10 @@ function target(landed: number[]) {
   const channels = {
     barriersOf: async (rounds: number) => void done.push(`barriers of ${rounds}`),
     landedIn: (rounds: number) => landed.slice(0, rounds),
-    verify: async () => void done.push('hashes'),
+    verify: async () => {
+      done.push('hashes');
+      return pageHashes(PAGES);
+    },
   };
   const guest = { memory: { pages: PAGES }, adoptState: () => void done.push('state') };
   const revoked = Promise.withResolvers<void>();
@@ -37,7 +41,7 @@ function target(landed: number[]) {
 
 function handover(): Message<'handover'> {
   const state = new Uint8Array([1, 2, 3]);
-  const digest = handoverDigest(state, new SharedArrayBuffer(PAGES * 8), undefined);
+  const digest = handoverDigest(state, pageHashes(PAGES), undefined);
   return { missing: new Uint8Array(0), state, digest } as unknown as Message<'handover'>;
 }
 

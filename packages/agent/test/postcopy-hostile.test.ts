@@ -73,11 +73,10 @@ async function pushWithOneWrongPage(pair: Pair): Promise<PageStates> {
   const { source, target, sending, landing, landKey } = pair;
   const missing = new Uint32Array(source.pages / 32);
   missing[2] = 0x0000ffff;
-  const pageHashes = new SharedArrayBuffer(source.pages * 8);
-  await sending.hashPages(missing, pageHashes);
+  const hashes = await sending.hashPages(missing);
   source.ram()[WRONG_PAGE * PAGE_BYTES + 5]! ^= 1;
   const states = gate(target, missing);
-  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: new Uint8Array(hashes.buffer) });
   sending.serve();
   sending.startPush({ missing, key: landKey });
   return states;

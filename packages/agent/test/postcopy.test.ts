@@ -4,7 +4,16 @@ import { after, test } from 'node:test';
 import { memoryMap } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
 import { endIdleThreads } from '../src/thread.ts';
-import { allPages, fault, gate, MIB, openPair, sameBytes, scribble } from './channel-pair.ts';
+import {
+  allPages,
+  fault,
+  gate,
+  MIB,
+  NO_HASHES,
+  openPair,
+  sameBytes,
+  scribble,
+} from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -13,7 +22,7 @@ test('faults are answered without any push', async (t) => {
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   const states = gate(target, missing);
-  landing.startPostcopy({ missing, key: landKey, pageHashes: null });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: NO_HASHES });
   sending.serve();
   for (const page of [5, 900, 6, source.pages - 1]) {
     assert.ok(await fault(target, 0, page), `page ${page} came`);
@@ -32,9 +41,9 @@ test('a fault that comes before the source serves is answered when it does', asy
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   gate(target, missing);
-  landing.startPostcopy({ missing, key: landKey, pageHashes: null });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: NO_HASHES });
   const waits = fault(target, 1, 77);
-  await landing.verify(new Uint32Array(0), new SharedArrayBuffer(8));
+  await landing.verify(new Uint32Array(0));
   sending.serve();
   assert.ok(await waits);
   await pair.close();
@@ -46,11 +55,10 @@ test('push and faults together bring every missing page, checked, once', async (
   await sending.sendRound(0, allPages(source), writeKey);
   const missing = scribble(source, 2);
   source.ram().fill(0, 512 * PAGE_BYTES, 513 * PAGE_BYTES);
-  const pageHashes = new SharedArrayBuffer(source.pages * 8);
-  await sending.hashPages(missing, pageHashes);
+  const hashes = await sending.hashPages(missing);
   const states = gate(target, missing);
   await landing.revoke(writeKey);
-  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: new Uint8Array(hashes.buffer) });
   sending.serve();
   sending.startPush({ missing, key: landKey });
   sending.startPush({ missing, key: landKey });
@@ -70,7 +78,7 @@ test('a present page never lands again', async (t) => {
   const { source, target, sending, landing, landKey } = pair;
   const missing = allPages(source);
   gate(target, missing);
-  landing.startPostcopy({ missing, key: landKey, pageHashes: null });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: NO_HASHES });
   sending.serve();
   assert.ok(await fault(target, 0, 40));
   // The guest writes it, as it may; the push knows nothing of the fault's answer in this test.
@@ -86,11 +94,10 @@ test('a page that differs from its digest is asked for once more, then fails', a
   const { source, target, sending, landing, landKey } = pair;
   const missing = new Uint32Array(source.pages / 32);
   missing[1] = 0b100;
-  const pageHashes = new SharedArrayBuffer(source.pages * 8);
-  await sending.hashPages(missing, pageHashes);
+  const hashes = await sending.hashPages(missing);
   source.ram()[34 * PAGE_BYTES]! ^= 1;
   const states = gate(target, missing);
-  landing.startPostcopy({ missing, key: landKey, pageHashes });
+  landing.startPostcopy({ missing, key: landKey, pageHashes: new Uint8Array(hashes.buffer) });
   sending.serve();
   sending.startPush({ missing, key: landKey });
   await assert.rejects(landing.allPresent, { code: 'migration.digest' });

@@ -13,11 +13,16 @@ import { PAGE_BYTES } from '@godwit/protocol';
 /** About a millisecond's work. */
 const BATCH_PAGES = 1024;
 
+/** Digests in page order, one a page. */
+export type PageHashes = BigUint64Array<SharedArrayBuffer>;
+
+export const pageHashes = (pages: number): PageHashes =>
+  new BigUint64Array(new SharedArrayBuffer(pages * BigUint64Array.BYTES_PER_ELEMENT));
+
 export interface HashWork {
   /** Which pages, 32 a word; null for all of them. */
   readonly which: Uint32Array | null;
-  /** 8 bytes a page. */
-  readonly into: SharedArrayBuffer;
+  readonly into: PageHashes;
   /** One shared word, 0 at the start: the next batch. */
   readonly cursor: SharedArrayBuffer;
 }
@@ -25,7 +30,6 @@ export interface HashWork {
 /** Does batches until none is left. */
 export async function hashShare(guest: GuestMemory, work: HashWork): Promise<void> {
   const cursor = new Int32Array(work.cursor);
-  const hashes = new BigUint64Array(work.into);
   const pageOps = loadPageOps(guest.memory);
   for (;;) {
     const first = Atomics.add(cursor, 0, 1) * BATCH_PAGES;
@@ -33,7 +37,7 @@ export async function hashShare(guest: GuestMemory, work: HashWork): Promise<voi
     const end = Math.min(first + BATCH_PAGES, guest.pages);
     for (let page = first; page < end; page++) {
       if (work.which !== null && ((work.which[page >>> 5]! >>> (page & 31)) & 1) === 0) continue;
-      hashes[page] = pageOps.hash64(memoryMap.RAM + page * PAGE_BYTES);
+      work.into[page] = pageOps.hash64(memoryMap.RAM + page * PAGE_BYTES);
     }
     await setImmediate();
   }

@@ -16,6 +16,7 @@
  */
 import { makeBitmap, orInto, popcount, runTimes, setBit } from '@godwit/machine';
 import type { Message, RoundReport } from '@godwit/protocol';
+import type { PageHashes } from '../channel/page-hashes.ts';
 import type { Guest } from '../guest/guest.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
 import { handoverDigest } from '../migration/digest.ts';
@@ -37,7 +38,7 @@ export class Rounds {
   #rest = Promise.resolve(0);
   #sent = 0;
   #state: Uint8Array = NOTHING;
-  #hashes: SharedArrayBuffer | undefined;
+  #hashes: PageHashes | undefined;
   #missing: Uint32Array | undefined;
   #digest = '';
   /** The target's key for rounds, from its ACCEPT. */
@@ -121,7 +122,7 @@ export class Rounds {
       missingPages: missing ? popcount(missing) : 0,
       state: this.#state,
       digest: this.#digest,
-      pageHashes: this.#hashes ? Uint8Array.from(new Uint8Array(this.#hashes)) : NOTHING,
+      pageHashes: missing && this.#hashes ? new Uint8Array(this.#hashes.buffer) : NOTHING,
       stoppedNs: this.#figures.stoppedNs,
     };
   }
@@ -176,8 +177,7 @@ export class Rounds {
   async #digestFrozen(): Promise<void> {
     if (this.#grant.verify) {
       const startedNs = nowNs();
-      this.#hashes = new SharedArrayBuffer(this.#guest.memory.pages * 8);
-      await this.#channels.hashPages(null, this.#hashes);
+      this.#hashes = await this.#channels.hashPages(null);
       this.#figures.verified(nowNs() - startedNs);
     }
     this.#digest = handoverDigest(this.#state, this.#hashes, this.#missing);

@@ -11,6 +11,7 @@ import { randomInt } from 'node:crypto';
 import type { GuestMemory } from '@godwit/machine';
 import { CHANNELS_MAX, GodwitError, LANDING_DEADLINE_MS } from '@godwit/protocol';
 import { Counters, type Figures } from '../channel/counters.ts';
+import { type PageHashes, pageHashes } from '../channel/page-hashes.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { type OwnedThread, Thread } from '../thread.ts';
 import type { FaultsServerCommands } from './faults-server.worker.ts';
@@ -180,11 +181,13 @@ export class SourceChannels {
    * Digests of pages of the stopped guest, made on the channel threads.
    *
    * @param which 32 pages a word; null for all
-   * @param into 8 bytes a page
+   * @returns zero where no page was asked for
    */
-  async hashPages(which: Uint32Array | null, into: SharedArrayBuffer): Promise<void> {
+  async hashPages(which: Uint32Array | null): Promise<PageHashes> {
+    const into = pageHashes(this.#options.memory.pages);
     const work = { which, into, cursor: new SharedArrayBuffer(4) };
     await Promise.all(this.#threads.map((thread) => thread.call('hashPages', work)));
+    return into;
   }
 
   /**

@@ -75,11 +75,8 @@ export async function checkHandover(check: HandoverCheck): Promise<CheckedHandov
   } finally {
     await revoke();
   }
-  let hashes: SharedArrayBuffer | undefined;
-  if (verify) {
-    hashes = new SharedArrayBuffer(guest.memory.pages * 8);
-    await channels.verify(missing === undefined ? null : missing.map((word) => ~word), hashes);
-  }
+  const here = missing === undefined ? null : missing.map((word) => ~word);
+  const hashes = verify ? await channels.verify(here) : undefined;
   const digest = handoverDigest(handover.state, hashes, missing);
   if (digest !== handover.digest) {
     throw new GodwitError('migration.digest', { expected: handover.digest, found: digest });

@@ -8,13 +8,15 @@
  *   remaining   main, add; whoever makes a      missing pages of post-copy, down to 0
  *               page present, subtract
  *   retried     whoever finds a wrong hash      pages that were asked for once more
- *   hashes      main, before post-copy          the source's digests of its missing pages
+ *   hashes      channel threads, with --verify  digests of the pages that are here, before RUN
+ *               main, before post-copy          the source's digests of its missing pages
  *   written     channel threads, or             pages that were given bytes; the others of a memory
  *                                               that began as zeros still are zero
  *
  * Post-copy is begun by one store of main's, after everything it needs is in place: a page that lands
  * right then finds the digest it is checked against.
  */
+import type { PageHashes } from '../channel/page-hashes.ts';
 
 /** Rounds counted one by one; later ones together in the last place. */
 const ROUNDS = 4096;
@@ -32,7 +34,7 @@ export class LandingBoard {
   readonly #rounds: Int32Array<SharedArrayBuffer>;
   readonly #retried: Uint32Array<SharedArrayBuffer>;
   readonly #written: Uint32Array<SharedArrayBuffer>;
-  readonly #hashes: BigUint64Array<SharedArrayBuffer>;
+  readonly hashes: PageHashes;
 
   /** @param fresh all of guest memory is zero now */
   static make(guestPages: number, fresh: boolean): LandingBoard {
@@ -52,7 +54,7 @@ export class LandingBoard {
     this.#rounds = new Int32Array(sab, CONTROL_WORDS * 4, ROUNDS);
     this.#retried = new Uint32Array(sab, bitmap, words);
     this.#written = new Uint32Array(sab, bitmap + words * 4, words);
-    this.#hashes = new BigUint64Array(sab, bitmap + words * 8, words * 32);
+    this.hashes = new BigUint64Array(sab, bitmap + words * 8, words * 32);
   }
 
   /** These pages are about to be given bytes. Before the kernel, or a copy, gets a view of them. */
@@ -111,13 +113,11 @@ export class LandingBoard {
   }
 
   /** Begins post-copy: so many pages are missing, and are checked if there are digests. */
-  startPostcopy(pages: number, hashes: SharedArrayBuffer | null): void {
-    if (hashes !== null) {
-      const given = new BigUint64Array(hashes);
-      this.#hashes.set(given.subarray(0, this.#hashes.length));
-    }
+  startPostcopy(pages: number, hashes: Uint8Array): void {
+    const { buffer, byteOffset, byteLength } = this.hashes;
+    new Uint8Array(buffer, byteOffset, byteLength).set(hashes.subarray(0, byteLength));
     Atomics.store(this.#control, REMAINING, pages);
-    Atomics.store(this.#control, POSTCOPY, hashes === null ? POSTCOPY_ON : POSTCOPY_CHECKED);
+    Atomics.store(this.#control, POSTCOPY, hashes.length === 0 ? POSTCOPY_ON : POSTCOPY_CHECKED);
   }
 
   get inPostcopy(): boolean {
@@ -127,7 +127,7 @@ export class LandingBoard {
   /** The digest a page must have, null when pages are not checked. */
   hashOf(page: number): bigint | null {
     if (Atomics.load(this.#control, POSTCOPY) !== POSTCOPY_CHECKED) return null;
-    return this.#hashes[page]!;
+    return this.hashes[page]!;
   }
 
   /** One missing page is present. True for the caller that brought in the last. */

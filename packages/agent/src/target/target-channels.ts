@@ -9,6 +9,7 @@
 import { type GuestMemory, popcount } from '@godwit/machine';
 import { GodwitError } from '@godwit/protocol';
 import { Counters } from '../channel/counters.ts';
+import type { PageHashes } from '../channel/page-hashes.ts';
 import type { RegionTable } from '../channel/regions.ts';
 import { type OwnedThread, Thread } from '../thread.ts';
 import { FaultHistogram, type FaultStats } from './fault-histogram.ts';
@@ -109,11 +110,13 @@ export class TargetChannels {
    * Digests of pages here, made on the channel threads; the guest must not run.
    *
    * @param which 32 pages a word; null for all
-   * @param into 8 bytes a page
+   * @returns zero where no page was asked for
    */
-  async verify(which: Uint32Array | null, into: SharedArrayBuffer): Promise<void> {
+  async verify(which: Uint32Array | null): Promise<PageHashes> {
+    const into = this.#board.hashes;
     const work = { which, into, cursor: new SharedArrayBuffer(4) };
     await Promise.all(this.#threads.map((thread) => thread.call('hashPages', work)));
+    return into.subarray(0, this.#options.memory.pages);
   }
 
   /**
@@ -133,13 +136,9 @@ export class TargetChannels {
    *
    * @param o.missing 32 pages a word
    * @param o.key rkey of the `land` region
-   * @param o.pageHashes the source's digests, 8 bytes a page; null when pages are not checked
+   * @param o.pageHashes the source's digests, 8 bytes a page; empty when pages are not checked
    */
-  startPostcopy(o: {
-    missing: Uint32Array;
-    key: number;
-    pageHashes: SharedArrayBuffer | null;
-  }): void {
+  startPostcopy(o: { missing: Uint32Array; key: number; pageHashes: Uint8Array }): void {
     const pages = popcount(o.missing);
     this.#board.startPostcopy(pages, o.pageHashes);
     if (pages === 0) this.#allPresent.resolve();

@@ -352,11 +352,10 @@ export class TargetRunner extends MigrationBase<
     const states = new PageStates(guest.memory);
     states.setAbsentFrom(missing);
     states.setGated(true);
-    const hashes = this.#handover?.pageHashes;
     channels.startPostcopy({
       missing,
       key: this.#keys.land,
-      pageHashes: hashes && hashes.length > 0 ? shared(hashes) : null,
+      pageHashes: (this.#handover as Message<'handover'>).pageHashes,
     });
     guest.wholeAfter(channels.allPresent);
   }
@@ -490,10 +489,4 @@ export class TargetRunner extends MigrationBase<
     await guest.release();
     this.agent.changed();
   }
-}
-
-function shared(bytes: Uint8Array): SharedArrayBuffer {
-  const buffer = new SharedArrayBuffer(bytes.length);
-  new Uint8Array(buffer).set(bytes);
-  return buffer;
 }
