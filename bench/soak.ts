@@ -5,9 +5,9 @@
  *   npm run soak [-- --moves 200 --seed 1 --json]
  *
  * After the warm-up moves the daemons must not grow: resident memory beyond the guests' own and
- * their pool, and open descriptors, are compared with what they were then (the guests change hosts, so
- * plain resident memory would only tell where they are). `churn` checks its own memory and ends with an
- * error when a word is wrong; the workload is audited at the end.
+ * their pool, and open descriptors, are compared with what they were then. Both guests go back to where
+ * they were then first: a guest has threads, and would only tell where it is. `churn` checks its own memory
+ * and ends with an error when a word is wrong; the workload is audited at the end.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { guestImagePath } from '@godwit/machine';
@@ -22,9 +22,10 @@ const PRECOPY_DOWNTIME_MS = 2_000;
 const RSS_GROWTH_MIB_MAX = 32;
 /** Garbage comes and goes: the lowest of so many looks counts. */
 const LOOKS = 6;
-/** Longer than a heartbeat, which brings what a host says of itself. */
+/** Longer than a heartbeat, which brings what a host says of itself; six are longer than an agent's rest. */
 const BETWEEN_LOOKS_MS = 600;
 const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
+const GUESTS = ['churn', 'writer'] as const;
 const MIB = 1048576;
 
 export interface SoakResult {
@@ -62,11 +63,14 @@ export async function soak(
     });
     const next = randomBelow(seed);
     let before: Usage[] = [];
+    let homes: string[] = [];
     for (let move = 0; move < moves; move++) {
-      const error = await oneMove(cluster, move, next, say);
-      if (error !== undefined) errors.push(error);
-      if (move + 1 === Math.min(WARM_UP_MOVES, moves)) before = await usage(cluster);
+      errors.push(...(await oneMove(cluster, move, next, say)));
+      if (move + 1 !== Math.min(WARM_UP_MOVES, moves)) continue;
+      before = await usage(cluster);
+      homes = await hostsOf(cluster);
     }
+    errors.push(...(await goHome(cluster, homes)));
     const after = await usage(cluster);
     const hosts = await cluster.get<Host[]>('/v1/hosts');
     errors.push(...(await verdicts(cluster)));
@@ -91,8 +95,8 @@ async function oneMove(
   move: number,
   next: (below: number) => number,
   say: (line: string) => void,
-): Promise<string | undefined> {
-  const name = move % 2 === 0 ? 'churn' : 'writer';
+): Promise<string[]> {
+  const name = GUESTS[move % 2] as string;
   const { host } = await cluster.guest(name);
   const to = [...cluster.hosts.keys()].filter((other) => other !== host)[next(2)] as string;
   const mode = MODES[next(3)] as Mode;
@@ -111,8 +115,24 @@ async function oneMove(
     `${move + 1} ${name} ${host}->${to} ${mode} ${ended.state} ${figures?.totalMs.toFixed(0)} ms ` +
       `down ${figures?.downtimeMs.toFixed(1)} ms faults ${figures?.faults} verified ${figures?.verified}`,
   );
-  if (ended.state === 'completed' && figures?.verified) return undefined;
-  return `move ${move + 1} ${name} ${mode}: ${ended.state} ${ended.error?.message ?? 'not verified'}`;
+  if (ended.state === 'completed' && figures?.verified) return [];
+  const why = ended.error?.message ?? 'not verified';
+  return [`move ${move + 1} ${name} ${mode}: ${ended.state} ${why}`];
+}
+
+async function hostsOf(cluster: Cluster): Promise<string[]> {
+  return Promise.all(GUESTS.map(async (name) => (await cluster.guest(name)).host as string));
+}
+
+async function goHome(cluster: Cluster, homes: readonly string[]): Promise<string[]> {
+  const errors: string[] = [];
+  for (const [i, host] of (await hostsOf(cluster)).entries()) {
+    const [guest, to] = [GUESTS[i] as string, homes[i] as string];
+    if (host === to) continue;
+    const ended = await cluster.migrate({ guest, to, mode: 'postcopy' });
+    if (ended.state !== 'completed') errors.push(`${guest} home to ${to}: ${ended.state}`);
+  }
+  return errors;
 }
 
 async function verdicts(cluster: Cluster): Promise<string[]> {

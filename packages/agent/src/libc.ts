@@ -1,7 +1,7 @@
 /**
  * The C library, for the few system calls that Node has no function for.
  *
- *   huge-pages.ts: madvise        socket-option.ts: setsockopt
+ *   huge-pages.ts: madvise        socket-option.ts: setsockopt        quiet.ts: malloc_trim
  *
  * koffi calls it, without anything compiled. Each use is an improvement only: where there is no Linux, or
  * koffi has no binary for the processor, everything works without. Any thread; each loads it once.
@@ -32,5 +32,10 @@ function load(): Library | string {
  */
 export function libraryFunction<F>(prototype: string): F | string {
   library ??= load();
-  return typeof library === 'string' ? library : (library.func(prototype) as F);
+  if (typeof library === 'string') return library;
+  try {
+    return library.func(prototype) as F;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }

@@ -178,6 +178,17 @@ export async function warmUp(wanted: readonly (readonly [URL, number])[]): Promi
   }
 }
 
+/** Ends idle threads, the oldest first, of which there are more than are kept warm. */
+export async function endSurplusThreads(
+  wanted: readonly (readonly [URL, number])[],
+): Promise<void> {
+  const surplus = wanted.flatMap(([file, count]) => {
+    const waiting = idle.get(file.href) ?? [];
+    return waiting.splice(0, Math.max(0, waiting.length - count));
+  });
+  await Promise.all(surplus.map((worker) => worker.terminate()));
+}
+
 /**
  * A guest's memory has been dropped: idle threads collect now, the others when they become idle, so that
  * no dead reference in a sleeping thread keeps it.

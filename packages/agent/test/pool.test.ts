@@ -70,6 +70,25 @@ test('a pool is closed when no scrub is under way, also of a memory that was tak
   await closed;
 });
 
+test('memories are scrubbed one after another, whatever becomes of one', async () => {
+  const begun: PromiseWithResolvers<void>[] = [];
+  const pool = new MemoryPool('a', 16 * MIB, () => {
+    const scrub = Promise.withResolvers<void>();
+    begun.push(scrub);
+    return scrub.promise;
+  });
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  const taken = ['one', 'two'].map((name) => ({ name, memory: pool.take(name, size(4)).memory }));
+  for (const { name, memory } of taken) pool.give(name, memory);
+  await turn();
+  assert.equal(begun.length, 1);
+  begun[0]!.reject(new Error('the thread ended'));
+  await turn();
+  assert.equal(begun.length, 2);
+  begun[1]!.resolve();
+  await pool.close();
+});
+
 test('what is idle never takes room from a reservation', async () => {
   const pool = new MemoryPool('a', 16 * MIB);
   const taken = ['a', 'b', 'c'].map((name) => ({ name, memory: pool.take(name, size(5)).memory }));

@@ -48,6 +48,8 @@ export class MemoryPool {
   #idle: Idle[] = [];
   /** Under way: also of a memory that was taken, or dropped, meanwhile. */
   readonly #scrubs = new Set<Promise<void>>();
+  /** The last of them: they are done one after another, because a host that is drained has other work. */
+  #scrubbing: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   /** Resolved when the next memory comes back. */
   #given = Promise.withResolvers<void>();
@@ -121,7 +123,8 @@ export class MemoryPool {
     this.#reserved.delete(guest);
     this.#given.resolve();
     this.#given = Promise.withResolvers();
-    const scrubbed = this.#scrub(memory);
+    const scrubbed = this.#scrubbing.then(() => this.#scrub(memory));
+    this.#scrubbing = Promise.allSettled([scrubbed]);
     const idle = { memory, sinceMs: performance.now(), scrubbed };
     this.#scrubs.add(scrubbed);
     // What could not be scrubbed serves nobody; who has taken it meanwhile hears of it by the promise.

@@ -22,6 +22,7 @@ import type { Guest } from '../guest/guest.ts';
 import { SourceRunner } from '../source/source-runner.ts';
 import { TargetRunner } from '../target/target-runner.ts';
 import { FaultPoints } from './fault-points.ts';
+import { Quiet } from './quiet.ts';
 import { wireError } from './wire-error.ts';
 
 /** How long a finished migration can still be asked about. */
@@ -33,6 +34,7 @@ export class Migrations {
   readonly #agent: Agent;
   readonly #faults: FaultPoints | undefined;
   readonly #runners = new Map<string, Runner>();
+  readonly #quiet = new Quiet();
 
   constructor(agent: Agent) {
     this.#agent = agent;
@@ -96,6 +98,7 @@ export class Migrations {
   }
 
   async close(): Promise<void> {
+    this.#quiet.end();
     await Promise.all([...this.#runners.values()].map((runner) => runner.close()));
     this.#runners.clear();
   }
@@ -106,7 +109,8 @@ export class Migrations {
       if (!this.#runners.has(migration)) {
         const runner = this.#makeRunner(grant);
         this.#runners.set(migration, runner);
-        runner.onFinal(() => setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref());
+        runner.onFinal(() => this.#ended(migration));
+        this.#quiet.end();
       }
       const runner = this.#runners.get(migration) as Runner;
       const reservedMs = await runner.ready;
@@ -165,6 +169,11 @@ export class Migrations {
    */
   #unknown(message: Message): void {
     this.#agent.log.info({ message: message.type }, 'a message about a migration unknown here');
+  }
+
+  #ended(migration: string): void {
+    setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref();
+    if ([...this.#runners.values()].every(({ isOver }) => isOver)) this.#quiet.begin();
   }
 
   #forget(migration: string): void {

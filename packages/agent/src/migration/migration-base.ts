@@ -111,6 +111,11 @@ export abstract class MigrationBase<
     return ours.length === theirs.length && timingSafeEqual(ours, theirs);
   }
 
+  /** It only answers questions from now on. */
+  get isOver(): boolean {
+    return this.core.isFinal;
+  }
+
   /** Calls back once, when no row leads out of the phase any more. */
   onFinal(callback: () => void): void {
     this.#finals.push(callback);

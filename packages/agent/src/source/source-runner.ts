@@ -93,7 +93,7 @@ export class SourceRunner extends MigrationBase<
 
   /** This runner holds the guest or its pages: its own events are latched here. */
   get holds(): boolean {
-    return !this.core.isFinal;
+    return !this.isOver;
   }
 
   report(): MigrationReport {

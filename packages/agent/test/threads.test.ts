@@ -1,0 +1,26 @@
+/** Threads that are kept warm: no more of them than are wanted when nothing needs them. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { SCRUB_THREAD } from '../src/guest/memory-pool.ts';
+import type { ScrubCommands } from '../src/guest/scrub.worker.ts';
+import { endIdleThreads, endSurplusThreads, Thread, warmUp } from '../src/thread.ts';
+
+after(endIdleThreads);
+
+/** Each worker thread is a handle of the process while it lives. */
+const workers = () => process.report.getReport() as unknown as { workers: unknown[] };
+
+test('threads above what is kept warm end, and one that is borrowed does not', async () => {
+  await warmUp([[SCRUB_THREAD, 1]]);
+  const threads = [1, 2, 3].map(() => new Thread<ScrubCommands>(SCRUB_THREAD));
+  const [borrowed, ...others] = threads as [Thread<ScrubCommands>, ...Thread<ScrubCommands>[]];
+  for (const thread of others) await thread.close();
+  assert.equal(workers().workers.length, 3);
+  await endSurplusThreads([[SCRUB_THREAD, 1]]);
+  assert.equal(workers().workers.length, 2);
+  await borrowed.close();
+  await endSurplusThreads([[SCRUB_THREAD, 2]]);
+  assert.equal(workers().workers.length, 2);
+  await endSurplusThreads([[SCRUB_THREAD, 0]]);
+  assert.equal(workers().workers.length, 0);
+});
