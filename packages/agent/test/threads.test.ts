@@ -7,7 +7,7 @@ import { endIdleThreads, endSurplusThreads, Thread, warmUp } from '../src/thread
 
 after(endIdleThreads);
 
-/** Each worker thread is a handle of the process while it lives. */
+/** The report of the process lists the worker threads that live. */
 const workers = () => process.report.getReport() as unknown as { workers: unknown[] };
 
 test('threads above what is kept warm end, and one that is borrowed does not', async () => {

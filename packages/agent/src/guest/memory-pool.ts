@@ -184,7 +184,7 @@ async function scrubOnThread({ memory, pages }: GuestMemory): Promise<void> {
 }
 
 /** Dropped memory is given back to the machine within moments: threads collect at their next turn. */
-function giveBack(): void {
+export function giveBack(): void {
   collectThreads();
   collectGarbage();
 }

@@ -12,9 +12,9 @@
  *
  * Main thread only; one an agent.
  */
-import { collectGarbage } from '../collect.ts';
+import { giveBack } from '../guest/memory-pool.ts';
 import { libraryFunction } from '../libc.ts';
-import { collectThreads, endSurplusThreads } from '../thread.ts';
+import { endSurplusThreads } from '../thread.ts';
 import { WARM_THREADS } from '../warm-threads.ts';
 
 /** Longer than from one move of a drain to the next. */
@@ -28,8 +28,7 @@ const mallocTrim = libraryFunction<MallocTrim>('int malloc_trim(size_t keep_byte
 const STEPS: readonly (() => void)[] = [
   () => {
     void endSurplusThreads(WARM_THREADS);
-    collectThreads();
-    collectGarbage();
+    giveBack();
   },
   () => {
     if (typeof mallocTrim !== 'string') mallocTrim(0);
