@@ -4,17 +4,9 @@
  *   linux.ts -> [linux text] -> the terminal, docs/results/linux.md
  */
 import { cpus, loadavg } from 'node:os';
-import type { LinuxRun, Samples, Step } from './linux.ts';
-import { median, percentile } from './statistics.ts';
-
-const STEPS: readonly (keyof Step)[] = ['lastPages', 'state', 'landed', 'verdict', 'run'];
-const STEP_TITLES: Readonly<Record<keyof Step, string>> = {
-  lastPages: 'last pages',
-  state: 'state',
-  landed: 'landed',
-  verdict: "coordinator's answer",
-  run: 'run',
-};
+import { medianSteps, STEP_TITLES } from './downtime-steps.ts';
+import type { LinuxRun, Samples } from './linux.ts';
+import { percentile } from './statistics.ts';
 
 /** Name, and the figures of its moves: median, quartiles, ends. */
 function rows({ godwit, qemu }: Samples): readonly (readonly [string, readonly number[]])[] {
@@ -55,14 +47,11 @@ export function linuxMarkdown(samples: Samples, run: LinuxRun): string {
     '',
     'Where ours goes, medians:',
     '',
-    `| | ${STEPS.map((step) => STEP_TITLES[step]).join(' | ')} |`,
-    `|---|${'---|'.repeat(STEPS.length)}`,
-    ...(['precopy', 'postcopy'] as const).map((mode) => `| ${stepCells(samples, mode)} |`),
+    `| | ${STEP_TITLES.join(' | ')} |`,
+    `|---|${'---|'.repeat(STEP_TITLES.length)}`,
+    ...(['precopy', 'postcopy'] as const).map(
+      (mode) => `| ${[mode, ...medianSteps(samples.steps[mode])].join(' | ')} |`,
+    ),
   ];
   return `${lines.join('\n')}\n`;
-}
-
-function stepCells({ steps }: Samples, mode: 'precopy' | 'postcopy'): string {
-  const cells = STEPS.map((step) => median(steps[mode].map((one) => one[step])).toFixed(2));
-  return [mode, ...cells].join(' | ');
 }

@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import { ApiClient, findLinux, LinuxGuest, parseSize } from '@godwit/cli';
 import type { Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
+import { type Steps, stepsOf } from './downtime-steps.ts';
 import { linuxMarkdown, linuxTable } from './linux-text.ts';
 import { qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
@@ -26,20 +27,11 @@ const OUR_MODES = ['precopy', 'postcopy'] as const satisfies readonly Mode[];
 const QEMU_MODES = { plain: 'plain', postcopy: 'postcopy-now' } as const;
 const QEMU_SCENARIO = 'idle-zero';
 
-/** Of our downtime: what its steps cost, and between landing and running the coordinator's answer. */
-export interface Step {
-  readonly lastPages: number;
-  readonly state: number;
-  readonly landed: number;
-  readonly verdict: number;
-  readonly run: number;
-}
-
 /** Milliseconds, one for each counted move. */
 export interface Samples {
   readonly godwit: Record<(typeof OUR_MODES)[number], number[]>;
   readonly qemu: Record<keyof typeof QEMU_MODES, number[]>;
-  readonly steps: Record<(typeof OUR_MODES)[number], Step[]>;
+  readonly steps: Record<(typeof OUR_MODES)[number], Steps[]>;
 }
 
 export async function linux(args: string[]): Promise<void> {
@@ -115,12 +107,9 @@ async function move(cluster: Cluster, mode: Mode) {
 type Moved = Awaited<ReturnType<typeof move>>;
 
 function add(samples: Samples, mode: (typeof OUR_MODES)[number], moved: Moved): void {
-  const { downtimeMs, steps } = moved;
-  const { lastPagesMs: lastPages, stateMs: state, landedMs: landed, runMs: run } = steps;
-  const verdict = Math.max(0, downtimeMs - lastPages - state - landed - run);
-  samples.godwit[mode].push(downtimeMs);
-  samples.steps[mode].push({ lastPages, state, landed, verdict, run });
-  console.error(`godwit ${mode}: ${downtimeMs.toFixed(2)} ms`);
+  samples.godwit[mode].push(moved.downtimeMs);
+  samples.steps[mode].push(stepsOf(moved));
+  console.error(`godwit ${mode}: ${moved.downtimeMs.toFixed(2)} ms`);
 }
 
 async function qemuMoves(samples: Samples, memory: string): Promise<void> {

@@ -3,6 +3,7 @@
  *
  *   peers.ts -> [peers text] -> docs/results/peers.md, docs/results/peers.svg
  */
+import { STEP_TITLES } from './downtime-steps.ts';
 import type { PeerResult, Side } from './peers.ts';
 
 const FIGURES: readonly [keyof Side & `${string}Ms`, string][] = [
@@ -41,6 +42,12 @@ export function markdown(
         lines.push(`| ${[name, who, side.mode, ...figures].join(' | ')} |`);
       }
     }
+  }
+  lines.push('', '## Where our downtime goes', '');
+  lines.push(`| scenario | mode | ${STEP_TITLES.join(' | ')} |`);
+  lines.push(`|---|---|${'---|'.repeat(STEP_TITLES.length)}`);
+  for (const { name, steps } of scenarios) {
+    for (const { mode, cells } of steps) lines.push(`| ${[name, mode, ...cells].join(' | ')} |`);
   }
   return `${lines.join('\n')}\n`;
 }

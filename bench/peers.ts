@@ -20,6 +20,7 @@ import { parseArgs } from 'node:util';
 import { followPulse, GapMeter } from '@godwit/cli';
 import type { CreateGuestRequest, Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
+import { medianSteps, type Steps, stepsOf } from './downtime-steps.ts';
 import { markdown, svg } from './peers-text.ts';
 import { type QemuRun, qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
@@ -71,6 +72,10 @@ export interface Side {
   readonly outsideGapMs: number;
 }
 
+interface OurSide extends Side {
+  readonly steps: Steps;
+}
+
 export interface PeerResult {
   readonly name: string;
   readonly link: 'loopback';
@@ -78,6 +83,8 @@ export interface PeerResult {
   readonly qemu: Side;
   /** Every mode of either side, medians, the quickest first. */
   readonly modes: { readonly godwit: readonly Side[]; readonly qemu: readonly Side[] };
+  /** Where the downtime of each of our modes went. */
+  readonly steps: readonly { readonly mode: string; readonly cells: readonly string[] }[];
 }
 
 export async function peers(args: string[]): Promise<void> {
@@ -124,7 +131,7 @@ async function measured(
     });
     // Both hosts have touched the memory before, as the peer's scripts see to on their side.
     for (const mode of MODES) await move(cluster, mode, name);
-    const [ours, theirs]: [Side[], QemuRun[]] = [[], []];
+    const [ours, theirs]: [OurSide[], QemuRun[]] = [[], []];
     for (let pair = 0; pair < pairs; pair++) {
       for (const mode of MODES) ours.push(...(await move(cluster, mode, name)));
       for (const run of await qemuRuns(name, qemuModes, `${memoryMiB}M`)) {
@@ -132,7 +139,12 @@ async function measured(
       }
     }
     const modes = { godwit: byMode(ours), qemu: byMode(theirs) };
-    return { name, link: 'loopback', godwit: best(modes.godwit), qemu: best(modes.qemu), modes };
+    const steps = modes.godwit.map(({ mode }) => {
+      const moves = ours.filter((side) => side.mode === mode);
+      return { mode, cells: medianSteps(moves.map((side) => side.steps)) };
+    });
+    const [godwit, qemu] = [best(modes.godwit), best(modes.qemu)];
+    return { name, link: 'loopback', godwit, qemu, modes, steps };
   } finally {
     await cluster.close();
   }
@@ -142,7 +154,7 @@ async function measured(
  * Moves the guest to the other host, its heartbeat watched from outside. Nothing when the mode gave up:
  * pre-copy does, where the guest writes faster than the link carries.
  */
-async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Side[]> {
+async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<OurSide[]> {
   const { host } = await cluster.guest('guest');
   const controls = [...cluster.hosts.keys()].map((name) => cluster.controlAddress(name));
   const over = new AbortController();
@@ -157,7 +169,9 @@ async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Sid
     }
     await new Promise((resolve) => setTimeout(resolve, WATCHED_AFTER_MS));
     const { totalMs, downtimeMs } = ended.result;
-    return [say(scenario, 'godwit', { mode, totalMs, downtimeMs, outsideGapMs: meter.end() })];
+    const steps = stepsOf(ended.result);
+    const side = { mode, totalMs, downtimeMs, outsideGapMs: meter.end(), steps };
+    return [say(scenario, 'godwit', side)];
   } finally {
     over.abort();
     await pulse;
