@@ -21,9 +21,9 @@ const WARM_UP_MOVES = 20;
 const PRECOPY_DOWNTIME_MS = 2_000;
 const RSS_GROWTH_MIB_MAX = 32;
 /** Garbage comes and goes: the lowest of so many looks counts. */
-const LOOKS = 6;
-/** Longer than a heartbeat, which brings what a host says of itself; six are longer than an agent's rest. */
-const BETWEEN_LOOKS_MS = 600;
+const LOOKS = 7;
+/** Longer than a heartbeat, which brings what a host says of itself; seven are longer than an agent's rest. */
+const BETWEEN_LOOKS_MS = 2_000;
 const MODES: Mode[] = ['precopy', 'postcopy', 'hybrid'];
 const GUESTS = ['churn', 'writer'] as const;
 const MIB = 1048576;

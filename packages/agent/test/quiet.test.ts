@@ -1,42 +1,127 @@
 /** Memory is given back when no migration is under way, and never while one is. */
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
+import { CAPABILITY_CHARS } from '@godwit/protocol';
+import { Migrations } from '../src/migration/manager.ts';
 import { Quiet } from '../src/migration/quiet.ts';
+import { MIB, until, workloadSpec } from './support/agent-parts.ts';
+import type { FakeCoordinator } from './support/fake-coordinator.ts';
+import { startAgent } from './support/running-agent.ts';
 
 let done: string[] = [];
-const quiet = new Quiet([() => done.push('collect'), () => done.push('trim')]);
+let quiet: Quiet;
 
 beforeEach(() => {
   done = [];
+  quiet = new Quiet([
+    { afterMs: 1000, migrations: 1, act: () => done.push('threads') },
+    { afterMs: 0, migrations: 3, act: () => done.push('collect') },
+    { afterMs: 500, migrations: 1, act: () => done.push('trim') },
+  ]);
   mock.timers.reset();
   mock.timers.enable({ apis: ['setTimeout'] });
 });
 
-test('one step after each pause, once', () => {
+function migrated(times: number): void {
+  for (let i = 0; i < times; i++) quiet.ended();
   quiet.begin();
+}
+
+/** Step by step: a mocked timer that is set in one tick first counts in the next. */
+function pass(ms: number): void {
+  for (let passed = 0; passed < ms; passed += 100) mock.timers.tick(100);
+}
+
+test('one step after another, each after its pause, once', () => {
+  migrated(3);
+  pass(900);
   assert.deepEqual(done, []);
-  mock.timers.tick(1000);
-  assert.deepEqual(done, ['collect']);
-  mock.timers.tick(1000);
-  assert.deepEqual(done, ['collect', 'trim']);
-  mock.timers.tick(10_000);
-  assert.equal(done.length, 2);
+  pass(200);
+  assert.deepEqual(done, ['threads', 'collect']);
+  pass(600);
+  assert.deepEqual(done, ['threads', 'collect', 'trim']);
+  pass(10_000);
+  assert.equal(done.length, 3);
+});
+
+test('a step that is for several migrations waits for them', () => {
+  migrated(2);
+  pass(2000);
+  assert.deepEqual(done, ['threads', 'trim']);
+  migrated(1);
+  pass(2000);
+  assert.deepEqual(done, ['threads', 'trim', 'threads', 'collect', 'trim']);
+  migrated(1);
+  pass(2000);
+  assert.deepEqual(done.slice(5), ['threads', 'trim']);
 });
 
 test('a migration that begins puts off what is left', () => {
-  quiet.begin();
-  mock.timers.tick(1500);
+  migrated(3);
+  pass(1300);
   quiet.end();
-  mock.timers.tick(10_000);
-  assert.deepEqual(done, ['collect']);
+  pass(10_000);
+  assert.deepEqual(done, ['threads', 'collect']);
 });
 
 test('the pause counts from the last end', () => {
-  quiet.begin();
-  mock.timers.tick(900);
-  quiet.begin();
-  mock.timers.tick(900);
+  migrated(1);
+  pass(900);
+  migrated(1);
+  pass(900);
   assert.deepEqual(done, []);
-  mock.timers.tick(100);
-  assert.deepEqual(done, ['collect']);
+  pass(100);
+  assert.deepEqual(done, ['threads']);
 });
+
+test('it begins when the last of several migrations has ended, and a grant ends it', async (t) => {
+  mock.timers.reset();
+  const said = {
+    ended: () => done.push('ended'),
+    begin: () => done.push('begin'),
+    end: () => done.push('end'),
+  };
+  const { coordinator } = await startAgent(t, [], (agent) => new Migrations(agent, said));
+  const cancel = (migration: string) =>
+    coordinator.send({ type: 'cancelMigration', migration, reason: 'a test' });
+
+  await coordinator.ask(grant('first'));
+  await coordinator.ask(grant('second'));
+  assert.deepEqual(done, ['end', 'end']);
+
+  cancel('first');
+  await until('the first is over', () => isOver(coordinator, 'first'));
+  assert.deepEqual(done, ['end', 'end', 'ended']);
+
+  cancel('second');
+  await until('the second is over', () => isOver(coordinator, 'second'));
+  assert.deepEqual(done, ['end', 'end', 'ended', 'ended', 'begin']);
+
+  await coordinator.ask(grant('third'));
+  assert.equal(done.at(-1), 'end');
+});
+
+/** Leave to receive a guest of one MiB, whose source never dials. */
+function grant(migration: string) {
+  return {
+    type: 'grant',
+    migration,
+    role: 'target',
+    spec: { ...workloadSpec(migration), memoryBytes: MIB },
+    epoch: 1,
+    source: { host: 'b', incarnation: 'life-1', address: '127.0.0.1:1' },
+    target: { host: 'a', incarnation: 'life-2', address: '127.0.0.1:2' },
+    capability: 'c'.repeat(CAPABILITY_CHARS),
+    mode: 'precopy',
+    channels: 1,
+    maxBandwidthBytesPerS: 0,
+    maxDowntimeMs: 100,
+    verify: false,
+  } as const;
+}
+
+function isOver(coordinator: FakeCoordinator, migration: string): boolean {
+  return coordinator
+    .all('phase')
+    .some((said) => said.migration === migration && said.phase === 'dropped');
+}

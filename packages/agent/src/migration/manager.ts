@@ -34,10 +34,11 @@ export class Migrations {
   readonly #agent: Agent;
   readonly #faults: FaultPoints | undefined;
   readonly #runners = new Map<string, Runner>();
-  readonly #quiet = new Quiet();
+  readonly #quiet: Pick<Quiet, 'ended' | 'begin' | 'end'>;
 
-  constructor(agent: Agent) {
+  constructor(agent: Agent, quiet: Pick<Quiet, 'ended' | 'begin' | 'end'> = new Quiet()) {
     this.#agent = agent;
+    this.#quiet = quiet;
     this.#faults = agent.options.testFaults ? new FaultPoints(agent.options.stateDir) : undefined;
     agent.link.on('up', () => this.#each((runner) => runner.coordinatorBack()));
     agent.link.on('down', () => this.#each((runner) => runner.coordinatorLost()));
@@ -173,6 +174,7 @@ export class Migrations {
 
   #ended(migration: string): void {
     setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref();
+    this.#quiet.ended();
     if ([...this.#runners.values()].every(({ isOver }) => isOver)) this.#quiet.begin();
   }
 

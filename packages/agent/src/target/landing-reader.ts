@@ -31,6 +31,7 @@ import {
   RUN_BYTES,
 } from '@godwit/protocol';
 import { feed, type SocketReader } from '../channel/handshake.ts';
+import { Staging } from '../channel/staging.ts';
 import {
   type MessageHeader,
   parseMessageHeader,
@@ -85,6 +86,7 @@ const HEAD_BYTES = WS_SERVER_HEADER_BYTES_MAX + FRAME_HEADER_BYTES;
  */
 const FAULT_HEAD_BYTES = 2 * PAGE_BYTES;
 const TRASH_BYTES = 16 * PAGE_BYTES;
+const NOTHING = Buffer.alloc(0);
 const MESSAGE_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX;
 
 type State = 'head' | 'staged' | 'placed' | 'ended';
@@ -96,8 +98,9 @@ export class LandingReader implements SocketReader {
   readonly #headBytes: number;
   readonly #head: Buffer;
   readonly #headView: DataView;
-  readonly #staging = Buffer.allocUnsafeSlow(FRAME_PAYLOAD_BYTES_MAX);
-  readonly #stagingView = new DataView(this.#staging.buffer);
+  readonly #staging = new Staging();
+  /** Holds the frame under way, when it is staged. */
+  #staged: Buffer = NOTHING;
   readonly #trash = new Uint8Array(TRASH_BYTES);
   readonly #message: MessageHeader = { opcode: 0, headerBytes: 0, payloadBytes: 0 };
   readonly #header = emptyHeader();
@@ -130,7 +133,7 @@ export class LandingReader implements SocketReader {
       case 'head':
         return this.#head.subarray(this.#have, this.#need);
       case 'staged':
-        return this.#staging.subarray(this.#have, this.#header.payloadBytes);
+        return this.#staged.subarray(this.#have, this.#header.payloadBytes);
       case 'placed':
         return this.#placedView();
       case 'ended':
@@ -265,6 +268,7 @@ export class LandingReader implements SocketReader {
     this.#pagesDone = 0;
     if (header.opcode !== OPCODE.WRITE) {
       this.#runsChecked = false;
+      this.#staged = this.#staging.take(Math.ceil(header.payloadBytes / PAGE_BYTES));
       this.#state = 'staged';
       return;
     }
@@ -289,6 +293,7 @@ export class LandingReader implements SocketReader {
     if (this.#state === 'placed') this.#advancePlaced();
     else this.#advanceStaged();
     if (this.#have < this.#header.payloadBytes) return;
+    if (this.#state === 'staged') this.#staging.giveBack(this.#staged);
     this.#state = 'head';
     this.#have = 0;
     this.#need = this.#headBytes;
@@ -326,7 +331,9 @@ export class LandingReader implements SocketReader {
     const descriptors = header.runs * RUN_BYTES;
     if (this.#have < descriptors) return;
     if (!this.#runsChecked) {
-      checkRuns(this.#stagingView, 0, header, this.#place.ram.length / PAGE_BYTES);
+      const { buffer, byteOffset } = this.#staged;
+      const view = new DataView(buffer, byteOffset, descriptors);
+      checkRuns(view, 0, header, this.#place.ram.length / PAGE_BYTES);
       this.#eachRun((first, pages) => this.#place.admitRun(header, first, pages));
       this.#runsChecked = true;
     }
@@ -351,14 +358,14 @@ export class LandingReader implements SocketReader {
     this.#place.writes(page, 1);
     const from = this.#header.runs * RUN_BYTES + index * PAGE_BYTES;
     // Not `set`: between shared and private memory it copies word by word.
-    this.#staging.copy(this.#place.ram, page * PAGE_BYTES, from, from + PAGE_BYTES);
+    this.#staged.copy(this.#place.ram, page * PAGE_BYTES, from, from + PAGE_BYTES);
     this.#place.copied(PAGE_BYTES);
     this.#place.landed(page);
   }
 
   #eachRun(visit: (first: number, pages: number) => void): void {
     for (let at = 0; at < this.#header.runs * RUN_BYTES; at += RUN_BYTES) {
-      visit(this.#stagingView.getUint32(at, true), this.#stagingView.getUint32(at + 4, true));
+      visit(this.#staged.readUInt32LE(at), this.#staged.readUInt32LE(at + 4));
     }
   }
 }

@@ -16,8 +16,12 @@ export interface RunningAgent {
 }
 
 /** @param flags of the command line, more than name, directory, address and 64 MiB of memory */
-export async function startAgent(t: TestContext, flags: string[] = []): Promise<RunningAgent> {
-  const running = await makeAgent(t, stateDir(t), flags);
+export async function startAgent(
+  t: TestContext,
+  flags: string[] = [],
+  createMigrations = noMigrations,
+): Promise<RunningAgent> {
+  const running = await makeAgent(t, stateDir(t), flags, createMigrations);
   const { agent } = running;
   await agent.start();
   await until('the hello', () => agent.link.connected);
@@ -29,6 +33,7 @@ export async function makeAgent(
   t: TestContext,
   dir: string,
   flags: string[] = [],
+  createMigrations = noMigrations,
 ): Promise<RunningAgent> {
   const coordinator = await FakeCoordinator.listen();
   const args = ['--name', 'a', '--state-dir', dir, '--listen', '127.0.0.1:0', '--memory', '64MiB'];
@@ -40,7 +45,7 @@ export async function makeAgent(
     seen: CoordinatorSeen.open(dir),
     deaths: Journal.readDeaths(dir, 'life-2'),
     log: silent,
-    createMigrations: noMigrations,
+    createMigrations,
   });
   t.after(async () => {
     await agent.close();
