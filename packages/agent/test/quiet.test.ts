@@ -1,11 +1,11 @@
 /** Memory is given back when no migration is under way, and never while one is. */
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
-import { CAPABILITY_CHARS } from '@godwit/protocol';
 import { Migrations } from '../src/migration/manager.ts';
 import { Quiet } from '../src/migration/quiet.ts';
-import { MIB, until, workloadSpec } from './support/agent-parts.ts';
+import { until } from './support/agent-parts.ts';
 import type { FakeCoordinator } from './support/fake-coordinator.ts';
+import { grant } from './support/grants.ts';
 import { startAgent } from './support/running-agent.ts';
 
 let done: string[] = [];
@@ -100,25 +100,6 @@ test('it begins when the last of several migrations has ended, and a grant ends 
   await coordinator.ask(grant('third'));
   assert.equal(done.at(-1), 'end');
 });
-
-/** Leave to receive a guest of one MiB, whose source never dials. */
-function grant(migration: string) {
-  return {
-    type: 'grant',
-    migration,
-    role: 'target',
-    spec: { ...workloadSpec(migration), memoryBytes: MIB },
-    epoch: 1,
-    source: { host: 'b', incarnation: 'life-1', address: '127.0.0.1:1' },
-    target: { host: 'a', incarnation: 'life-2', address: '127.0.0.1:2' },
-    capability: 'c'.repeat(CAPABILITY_CHARS),
-    mode: 'precopy',
-    channels: 1,
-    maxBandwidthBytesPerS: 0,
-    maxDowntimeMs: 100,
-    verify: false,
-  } as const;
-}
 
 function isOver(coordinator: FakeCoordinator, migration: string): boolean {
   return coordinator

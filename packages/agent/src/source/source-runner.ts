@@ -57,6 +57,8 @@ export class SourceRunner extends MigrationBase<
   #held: Guest | undefined;
   readonly #figures = new SourceFigures();
   readonly #dialler: Dialler;
+  /** Under way from the start: whatever ends the migration meanwhile closes what comes of it. */
+  #opening: Promise<SourceChannels> | undefined;
   #channels: SourceChannels | undefined;
   #closing: Promise<void> | undefined;
   /** Its memory and its room on this host are being given back. */
@@ -317,7 +319,7 @@ export class SourceRunner extends MigrationBase<
     const dialled = this.#dialler.dial(false);
     dialled.catch(() => {});
     try {
-      this.#channels = await SourceChannels.open({
+      this.#opening = SourceChannels.open({
         memory: this.#guest.memory,
         migration: grant.migration,
         capability: grant.capability,
@@ -327,9 +329,14 @@ export class SourceRunner extends MigrationBase<
         maxBandwidthBytes: grant.maxBandwidthBytesPerS,
         onFailed: (error) => this.#roundFailed(error),
       });
+      this.#channels = await this.#opening;
     } catch (thrown) {
       dialled.then((link) => link.close()).catch(() => {});
       throw thrown;
+    }
+    if (this.core.isFinal) {
+      dialled.then((link) => link.close()).catch(() => {});
+      return 0;
     }
     this.#rounds = new Rounds(this.#guest, grant, this.#channels, this.#figures);
     this.start(this.#offerOver(dialled), (error) => this.#unreachable(error));
@@ -422,7 +429,10 @@ export class SourceRunner extends MigrationBase<
   }
 
   async #closeChannels(): Promise<void> {
-    this.#closing ??= this.#channels?.close();
+    this.#closing ??= this.#opening?.then(
+      (channels) => channels.close(),
+      () => {},
+    );
     await this.#closing;
   }
 

@@ -58,6 +58,8 @@ export class TargetRunner extends MigrationBase<
   /** Milliseconds it took to reserve and touch the memory; rejects when there is no room. */
   readonly ready: Promise<number>;
   #guest: Guest | undefined;
+  /** From the offer on: whatever ends the migration meanwhile closes what comes of it. */
+  #opening: Promise<TargetChannels> | undefined;
   #channels: TargetChannels | undefined;
   #regions: RegionTable | undefined;
   #keys = { write: 0, land: 0 };
@@ -298,6 +300,7 @@ export class TargetRunner extends MigrationBase<
 
   async #takeOffer(offer: Message<'offer'>): Promise<void> {
     await this.ready;
+    if (this.phase !== 'preparing') return;
     const guest = this.#guest as Guest;
     if (offer.pages !== guest.memory.pages || offer.harts !== guest.memory.harts) {
       const why = `the offer has ${offer.pages} pages and ${offer.harts} harts, the grant ${guest.memory.pages} and ${guest.memory.harts}`;
@@ -311,7 +314,7 @@ export class TargetRunner extends MigrationBase<
       write: regions.registerRegion({ ...whole, access: 'write' }).rkey,
       land: regions.registerRegion({ ...whole, access: 'land' }).rkey,
     };
-    this.#channels = await TargetChannels.open({
+    this.#opening = TargetChannels.open({
       memory: guest.memory,
       fresh: guest.fresh,
       regions,
@@ -323,6 +326,7 @@ export class TargetRunner extends MigrationBase<
       readKey: offer.readKey,
       onFailed: (error) => this.#channelsFailed(error),
     });
+    this.#channels = await this.#opening;
     this.core.dispatch('reserved');
   }
 
@@ -474,7 +478,10 @@ export class TargetRunner extends MigrationBase<
   }
 
   async #closeChannels(): Promise<void> {
-    this.#closing ??= this.#channels?.close();
+    this.#closing ??= this.#opening?.then(
+      (channels) => channels.close(),
+      () => {},
+    );
     await this.#closing;
     this.#channels = undefined;
   }
