@@ -36,24 +36,25 @@ test('at the target: memory is given back behind the sockets that could write it
     encodeMessage({ type: 'peerHello', version: PROTOCOL_VERSION, ...hello, resume: false }),
   );
   await once(peer, 'message');
-  peer.send(
-    encodeMessage({
-      type: 'offer',
-      pages: MIB / PAGE_BYTES,
-      harts: 1,
-      stateVersion: stateVersion('workload'),
-      pageHost: '127.0.0.1',
-      pagePorts: [silent.port],
-      faultsPort: silent.port,
-      readKey: 1,
-    }),
-  );
+  const offer = encodeMessage({
+    type: 'offer',
+    pages: MIB / PAGE_BYTES,
+    harts: 1,
+    stateVersion: stateVersion('workload'),
+    pageHost: '127.0.0.1',
+    pagePorts: [silent.port],
+    faultsPort: silent.port,
+    readKey: 1,
+  });
+  peer.send(offer);
+  peer.send(offer);
   await until('a page channel dials', () => silent.sockets.length > 0);
   coordinator.send({ type: 'cancelMigration', migration: 'm', reason: 'a test' });
   await until('the target refuses', () => coordinator.all('refused').length > 0);
   assert.equal(agent.pool.reservedBytes, MIB, 'given back while a channel is being opened');
   for (const socket of silent.sockets) socket.destroy();
   await until('memory is given back', () => agent.pool.reservedBytes === 0);
+  assert.equal(silent.sockets.length, 1, 'an offer said twice is taken once');
 });
 
 /** A server that takes connections and says nothing. */

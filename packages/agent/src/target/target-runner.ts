@@ -300,7 +300,7 @@ export class TargetRunner extends MigrationBase<
 
   async #takeOffer(offer: Message<'offer'>): Promise<void> {
     await this.ready;
-    if (this.phase !== 'preparing') return;
+    if (this.phase !== 'preparing' || this.#opening !== undefined) return;
     const guest = this.#guest as Guest;
     if (offer.pages !== guest.memory.pages || offer.harts !== guest.memory.harts) {
       const why = `the offer has ${offer.pages} pages and ${offer.harts} harts, the grant ${guest.memory.pages} and ${guest.memory.harts}`;
