@@ -318,6 +318,7 @@ export class SourceRunner extends MigrationBase<
     this.#figures.begin();
     const dialled = this.#dialler.dial(false);
     dialled.catch(() => {});
+    const hangUp = () => void dialled.then((link) => link.close()).catch(() => {});
     try {
       this.#opening = SourceChannels.open({
         memory: this.#guest.memory,
@@ -331,11 +332,11 @@ export class SourceRunner extends MigrationBase<
       });
       this.#channels = await this.#opening;
     } catch (thrown) {
-      dialled.then((link) => link.close()).catch(() => {});
+      hangUp();
       throw thrown;
     }
     if (this.core.isFinal) {
-      dialled.then((link) => link.close()).catch(() => {});
+      hangUp();
       return 0;
     }
     this.#rounds = new Rounds(this.#guest, grant, this.#channels, this.#figures);
@@ -452,6 +453,7 @@ export class SourceRunner extends MigrationBase<
     await this.#guest.release();
     this.#held = undefined;
     this.#rounds = undefined;
+    this.#opening = undefined;
     this.#channels = undefined;
     this.agent.changed();
   }

@@ -483,6 +483,7 @@ export class TargetRunner extends MigrationBase<
       () => {},
     );
     await this.#closing;
+    this.#opening = undefined;
     this.#channels = undefined;
   }
 
