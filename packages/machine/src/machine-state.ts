@@ -4,7 +4,7 @@
  * stopped harts -> [capture] -> MachineState -> bytes in HANDOVER -> [restore] -> harts that may start
  *
  * Main thread, while every hart is STOPPED. Everything that decides what the guest does next is here
- * field by field, and nothing that follows from it: no TLB, no decoded instruction, no pending
+ * by name, and nothing that follows from it: no TLB, no decoded instruction, no pending
  * interrupt (they are levels computed from the CLINT). An LR reservation is moved like a register.
  *
  * Time. A guest's clock stands from the moment its last hart stopped. It is captured as ticks, restored
@@ -14,37 +14,28 @@ import { createHash } from 'node:crypto';
 import * as own from '../assembly/machine-map.ts';
 import * as map from '../assembly/memory-map.ts';
 import { copyIn, copyOut } from './console-ring.ts';
-import {
-  captureDevices,
-  checkDevices,
-  type DeviceState,
-  readDevices,
-  restoreDevices,
-} from './device-state.ts';
+import { checkDevices, devicePlaces } from './device-state.ts';
 import { MachineError } from './errors.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { PathReader } from './machine-state-before.ts';
 import { runTimes } from './run-control.ts';
 import {
   decodeEnvelope,
   encodeEnvelope,
   FieldReader,
   type StateRecord,
-  type StateValue,
+  sheetOf,
 } from './state-codec.ts';
-import {
-  type Fields,
-  getFields,
-  putFields,
-  setWord,
-  setWords,
-  takeFields,
-  word,
-  words,
-} from './state-fields.ts';
+import { type Sheet, SheetLayout, setWord, word } from './word-sheet.ts';
 
-/** Fields of one hart, and where they are in its block. */
-const HART_FIELDS = {
+/** Registers in either file. */
+const REGISTERS = 32;
+
+/** What moves of one hart, from its block. */
+const HART = new SheetLayout({
   instructions: map.HART_INSTRUCTIONS,
+  x: [own.HART_X, REGISTERS],
+  f: [own.HART_F, REGISTERS],
   pc: own.HART_PC,
   privilege: own.HART_PRIVILEGE,
   wfi: own.HART_WFI,
@@ -72,59 +63,32 @@ const HART_FIELDS = {
   minstretOffset: own.HART_MINSTRET_OFFSET,
   mcycleOffset: own.HART_MCYCLE_OFFSET,
   ticksSkipped: own.HART_TICKS_SKIPPED,
-} as const;
+});
 
-/** Registers of the UART and offsets of its streams, and where they are in memory. */
-const UART_FIELDS = {
-  ier: own.UART_IER,
-  fcr: own.UART_FCR,
-  lcr: own.UART_LCR,
-  mcr: own.UART_MCR,
-  scr: own.UART_SCR,
-  divisor: own.UART_DIVISOR,
-  transmitted: own.UART_THRE_PENDING,
-  outWritten: own.CONSOLE_OUT_WRITTEN,
-  outAcked: own.CONSOLE_OUT_ACKED,
-  inWritten: own.CONSOLE_IN_WRITTEN,
-  inTaken: own.CONSOLE_IN_TAKEN,
-} as const;
-
-export type HartState = Fields<typeof HART_FIELDS> & {
-  readonly x: BigUint64Array;
-  readonly f: BigUint64Array;
-};
-
-export type UartState = Fields<typeof UART_FIELDS> & {
-  /** Output nobody has acknowledged: the bytes outAcked..outWritten, or as many as the ring keeps. */
-  readonly output: Uint8Array;
-  /** Input the guest has not read: the bytes inTaken..inWritten. */
-  readonly input: Uint8Array;
-};
+/** What moves of the machine around its harts, by how many they are. */
+const MACHINES = Array.from({ length: map.HARTS_MAX }, (_, i) => machineLayout(i + 1));
 
 export interface MachineState {
   readonly pages: number;
   readonly clock: 'host' | 'instructions';
-  /** Guest time in ticks of 100 ns at which a host clock goes on. */
-  readonly ticks: bigint;
-  readonly harts: readonly HartState[];
-  readonly clint: { readonly msip: BigUint64Array; readonly mtimecmp: BigUint64Array };
-  readonly uart: UartState;
-  /** The other devices, and what the machine does as firmware. */
-  readonly devices: DeviceState;
-  readonly syscon: bigint;
-  readonly tohost: bigint;
-  readonly fromhost: bigint;
+  readonly harts: readonly Sheet[];
+  /** `ticks`: guest time in ticks of 100 ns at which a host clock goes on. */
+  readonly machine: Sheet;
+  /** Output nobody has acknowledged: the bytes outAcked..outWritten, or as many as the ring keeps. */
+  readonly output: Uint8Array;
+  /** Input the guest has not read: the bytes inTaken..inWritten. */
+  readonly input: Uint8Array;
 }
 
 export const MACHINE_STATE_KIND = 'machine';
-/** 3: registers of a kind are one value. */
-export const MACHINE_STATE_VERSION = 3;
+/** 4: the registers of a hart, and of all that is around the harts, are one sheet each. */
+export const MACHINE_STATE_VERSION = 4;
 const PRIVILEGES = [own.PRIVILEGE_U, own.PRIVILEGE_S, own.PRIVILEGE_M].map(BigInt);
-/** Registers of either file. */
-const REGISTERS = 32;
 /** A console that prints a megabyte a second for 285 years. */
 const OFFSET_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 const RING_BYTES = own.CONSOLE_RING_SIZE;
+/** Not the program's doing: host time, and how far the console's reader and writer have come. */
+const PASSING = { ticks: 0n, 'uart.outAcked': 0n, 'uart.inWritten': 0n } as const;
 
 /** Stops the guest's clock at the moment its last hart stopped. Does nothing to a clock that stands. */
 export function freezeClock(guest: GuestMemory): void {
@@ -143,22 +107,18 @@ export function freezeClock(guest: GuestMemory): void {
 export function captureState(guest: GuestMemory): MachineState {
   checkStopped(guest);
   freezeClock(guest);
-  const harts = hartNumbers(guest);
   const counted = guest.control(map.CONTROL_CLOCK) === map.CLOCK_INSTRUCTIONS;
+  const machine = layoutFor(guest.harts).capture(guest);
+  const kept = keptOutput(machine);
+  const [outWritten, inTaken] = [machine.word('uart.outWritten'), machine.word('uart.inTaken')];
+  const waiting = Number(machine.word('uart.inWritten') - inTaken);
   return {
     pages: guest.pages,
     clock: counted ? 'instructions' : 'host',
-    ticks: word(guest, own.DEVICES_FROZEN_TICKS),
-    harts: harts.map((hart) => captureHart(guest, hart)),
-    clint: {
-      msip: words(guest, own.CLINT_MSIP, harts.length),
-      mtimecmp: words(guest, own.CLINT_MTIMECMP, harts.length),
-    },
-    uart: captureUart(guest),
-    devices: captureDevices(guest),
-    syscon: word(guest, own.DEVICES_SYSCON),
-    tohost: word(guest, own.DEVICES_TOHOST),
-    fromhost: word(guest, own.DEVICES_FROMHOST),
+    harts: hartNumbers(guest).map((hart) => HART.capture(guest, hartBlock(hart))),
+    machine,
+    output: copyOut(ring(guest, own.CONSOLE_OUT), outWritten - BigInt(kept), kept),
+    input: copyOut(ring(guest, own.CONSOLE_IN), inTaken, waiting),
   };
 }
 
@@ -172,21 +132,12 @@ export function captureState(guest: GuestMemory): MachineState {
 export function restoreState(guest: GuestMemory, state: MachineState): void {
   checkStopped(guest);
   checkState(guest, state);
-  for (const hart of hartNumbers(guest)) {
-    const block = map.HARTS + hart * map.HART_SIZE;
-    const from = state.harts[hart]!;
-    putFields(guest, block, HART_FIELDS, from);
-    setWords(guest, block + own.HART_X, from.x);
-    setWords(guest, block + own.HART_F, from.f);
-  }
-  setWords(guest, own.CLINT_MSIP, state.clint.msip);
-  setWords(guest, own.CLINT_MTIMECMP, state.clint.mtimecmp);
-  restoreUart(guest, state.uart);
-  restoreDevices(guest, state.devices);
-  setWord(guest, own.DEVICES_SYSCON, state.syscon);
-  setWord(guest, own.DEVICES_TOHOST, state.tohost);
-  setWord(guest, own.DEVICES_FROMHOST, state.fromhost);
-  setWord(guest, own.DEVICES_FROZEN_TICKS, state.ticks);
+  const { machine, harts, output, input } = state;
+  for (const hart of hartNumbers(guest)) HART.restore(guest, hartBlock(hart), harts[hart]!);
+  layoutFor(guest.harts).restore(guest, 0, machine);
+  const outFrom = machine.word('uart.outWritten') - BigInt(output.length);
+  copyIn(ring(guest, own.CONSOLE_OUT), outFrom, output);
+  copyIn(ring(guest, own.CONSOLE_IN), machine.word('uart.inTaken'), input);
   Atomics.store(guest.i32, own.DEVICES_CLOCK >> 2, own.CLOCK_FROZEN);
   Atomics.store(guest.i32, own.DEVICES_LOCK >> 2, 0);
   guest.setControl(map.CONTROL_KIND, map.GUEST_MACHINE);
@@ -199,7 +150,7 @@ export function encodeState(state: MachineState): Uint8Array {
   return encodeEnvelope({
     kind: MACHINE_STATE_KIND,
     version: MACHINE_STATE_VERSION,
-    fields: state as unknown as StateRecord,
+    fields: { ...state },
   });
 }
 
@@ -212,84 +163,83 @@ export function decodeState(bytes: Uint8Array): MachineState {
     const supported = `${before} and ${MACHINE_STATE_VERSION}`;
     throw new MachineError('state.bad_version', { version, supported });
   }
-  return readState(new FieldReader(fields, 'machine', version), version);
+  const reader = new FieldReader(fields, 'machine', version);
+  const about = { pages: reader.number('pages'), clock: clockOf(reader), harts: hartCount(reader) };
+  if (version === before) return readBefore(fields, about);
+  const harts = reader
+    .list('harts', about.harts)
+    .map((hart, i) => sheetOf(hart, HART, `machine.harts[${i}]`));
+  const machine = reader.sheet('machine', layoutFor(about.harts));
+  const [output, input] = [reader.bytes('output'), reader.bytes('input')];
+  reader.end();
+  return { ...about, harts, machine, output, input };
 }
 
 /**
  * SHA-256 (hex) of RAM and of all state that depends on the program alone: two runs of one image with
- * the instruction clock have the same digest at the same instruction, on any host. Left out: host time,
- * and how far the console's reader has come.
+ * the instruction clock have the same digest at the same instruction, on any host.
  */
 export function digest(guest: GuestMemory): string {
-  const { harts, clint, uart, devices, syscon, tohost, fromhost } = captureState(guest);
-  const {
-    outAcked: _acked,
-    output: _output,
-    inWritten: _written,
-    input: _input,
-    ...lasting
-  } = uart;
-  const fields = { harts, clint, uart: lasting, devices, syscon, tohost, fromhost };
+  const { harts, machine } = captureState(guest);
   const state = encodeEnvelope({
     kind: MACHINE_STATE_KIND,
     version: MACHINE_STATE_VERSION,
-    fields: fields as unknown as StateRecord,
+    fields: { harts, machine: machine.with(PASSING) },
   });
   return createHash('sha256').update(guest.ram()).update(state).digest('hex');
 }
 
-function captureHart(guest: GuestMemory, hart: number): HartState {
-  const block = map.HARTS + hart * map.HART_SIZE;
-  const x = words(guest, block + own.HART_X, REGISTERS);
-  const f = words(guest, block + own.HART_F, REGISTERS);
-  return { ...getFields(guest, block, HART_FIELDS), x, f };
+function machineLayout(harts: number): SheetLayout {
+  return new SheetLayout({
+    ticks: own.DEVICES_FROZEN_TICKS,
+    tohost: own.DEVICES_TOHOST,
+    fromhost: own.DEVICES_FROMHOST,
+    syscon: own.DEVICES_SYSCON,
+    'clint.msip': [own.CLINT_MSIP, harts],
+    'clint.mtimecmp': [own.CLINT_MTIMECMP, harts],
+    'uart.ier': own.UART_IER,
+    'uart.fcr': own.UART_FCR,
+    'uart.lcr': own.UART_LCR,
+    'uart.mcr': own.UART_MCR,
+    'uart.scr': own.UART_SCR,
+    'uart.divisor': own.UART_DIVISOR,
+    'uart.transmitted': own.UART_THRE_PENDING,
+    'uart.outWritten': own.CONSOLE_OUT_WRITTEN,
+    'uart.outAcked': own.CONSOLE_OUT_ACKED,
+    'uart.inWritten': own.CONSOLE_IN_WRITTEN,
+    'uart.inTaken': own.CONSOLE_IN_TAKEN,
+    ...devicePlaces(harts),
+  });
 }
 
-function captureUart(guest: GuestMemory): UartState {
-  const fields = getFields(guest, 0, UART_FIELDS);
-  const out = new Uint8Array(guest.sab, own.CONSOLE_OUT, RING_BYTES);
-  const input = new Uint8Array(guest.sab, own.CONSOLE_IN, RING_BYTES);
-  const kept = keptOutput(fields);
-  return {
-    ...fields,
-    output: copyOut(out, fields.outWritten - BigInt(kept), kept),
-    input: copyOut(input, fields.inTaken, Number(fields.inWritten - fields.inTaken)),
-  };
+function layoutFor(harts: number): SheetLayout {
+  return MACHINES[harts - 1]!;
 }
 
-function restoreUart(guest: GuestMemory, uart: UartState): void {
-  putFields(guest, 0, UART_FIELDS, uart);
-  const out = new Uint8Array(guest.sab, own.CONSOLE_OUT, RING_BYTES);
-  const input = new Uint8Array(guest.sab, own.CONSOLE_IN, RING_BYTES);
-  copyIn(out, uart.outWritten - BigInt(uart.output.length), uart.output);
-  copyIn(input, uart.inTaken, uart.input);
+function hartBlock(hart: number): number {
+  return map.HARTS + hart * map.HART_SIZE;
+}
+
+function ring(guest: GuestMemory, at: number): Uint8Array {
+  return new Uint8Array(guest.sab, at, RING_BYTES);
 }
 
 /** Bytes of unacknowledged output the ring still holds. */
-function keptOutput(uart: Fields<typeof UART_FIELDS>): number {
-  const open = uart.outWritten - uart.outAcked;
+function keptOutput(machine: Sheet): number {
+  const open = machine.word('uart.outWritten') - machine.word('uart.outAcked');
   return open > BigInt(RING_BYTES) ? RING_BYTES : Number(open);
 }
 
-function readState(reader: FieldReader, version: number): MachineState {
-  const pages = reader.number('pages');
+interface About {
+  readonly pages: number;
+  readonly clock: MachineState['clock'];
+  readonly harts: number;
+}
+
+function clockOf(reader: FieldReader): MachineState['clock'] {
   const clock = reader.text('clock');
-  if (clock !== 'host' && clock !== 'instructions') throw bad('machine.clock', 'is unknown');
-  const ticks = reader.u64('ticks');
-  const count = hartCount(reader);
-  const harts = reader.list('harts', count).map((hart, i) => readHart(hart, i, version));
-  const clint = new FieldReader(reader.record('clint'), 'machine.clint', version);
-  const timers = { msip: clint.u64s('msip', count), mtimecmp: clint.u64s('mtimecmp', count) };
-  clint.end();
-  const uart = readUart(reader.record('uart'), version);
-  const devices = readDevices(reader.record('devices'), version, count);
-  const [syscon, tohost, fromhost] = [
-    reader.u64('syscon'),
-    reader.u64('tohost'),
-    reader.u64('fromhost'),
-  ];
-  reader.end();
-  return { pages, clock, ticks, harts, clint: timers, uart, devices, syscon, tohost, fromhost };
+  if (clock === 'host' || clock === 'instructions') return clock;
+  throw bad('machine.clock', 'is unknown');
 }
 
 /** How many harts the state claims; the lists are then checked to be that long. */
@@ -299,19 +249,16 @@ function hartCount(reader: FieldReader): number {
   throw bad('machine.harts', `has ${count} elements`);
 }
 
-function readHart(value: StateValue, hart: number, version: number): HartState {
-  const reader = new FieldReader(value, `machine.harts[${hart}]`, version);
-  const fields = takeFields(reader, HART_FIELDS);
-  const x = reader.u64s('x', REGISTERS);
-  const f = reader.u64s('f', REGISTERS);
-  reader.end();
-  return { ...fields, x, f };
-}
-
-function readUart(value: StateRecord, version: number): UartState {
-  const reader = new FieldReader(value, 'machine.uart', version);
-  const fields = takeFields(reader, UART_FIELDS);
-  const state = { ...fields, output: reader.bytes('output'), input: reader.bytes('input') };
+function readBefore(fields: StateRecord, about: About): MachineState {
+  const { pages: _pages, clock: _clock, ...rest } = fields;
+  const reader = new PathReader(rest);
+  const state = {
+    ...about,
+    harts: Array.from({ length: about.harts }, (_, i) => reader.sheet(HART, `harts.${i}.`)),
+    machine: reader.sheet(layoutFor(about.harts)),
+    output: reader.bytes('uart.output'),
+    input: reader.bytes('uart.input'),
+  };
   reader.end();
   return state;
 }
@@ -320,25 +267,31 @@ function checkState(guest: GuestMemory, state: MachineState): void {
   const need = (field: string, good: boolean, reason: string) => {
     if (!good) throw bad(field, reason);
   };
-  need('pages', state.pages === guest.pages, `is ${state.pages}, the guest has ${guest.pages}`);
   const { harts } = guest;
+  const { machine, output, input } = state;
+  need('pages', state.pages === guest.pages, `is ${state.pages}, the guest has ${guest.pages}`);
   need('harts', state.harts.length === harts, `are ${state.harts.length}, the guest has ${harts}`);
   for (const [i, hart] of state.harts.entries()) {
-    const known = PRIVILEGES.includes(hart.privilege);
-    need(`harts[${i}].privilege`, known, `is ${hart.privilege}, which does not exist`);
+    const privilege = hart.word('privilege');
+    const isKnown = PRIVILEGES.includes(privilege);
+    need(`harts[${i}].privilege`, isKnown, `is ${privilege}, which does not exist`);
   }
-  checkDevices(state.devices);
-  const { uart } = state;
-  const streams = uart.outAcked <= uart.outWritten && uart.inTaken <= uart.inWritten;
-  need('uart', streams, 'has offsets in the wrong order');
-  const lengths = uart.outWritten <= OFFSET_MAX && uart.inWritten <= OFFSET_MAX;
-  need('uart', lengths, 'has offsets no stream reaches');
-  need('uart.output', uart.output.length === keptOutput(uart), 'has the wrong length');
-  const waiting = uart.inWritten - uart.inTaken;
-  need('uart.input', BigInt(uart.input.length) === waiting, 'has the wrong length');
-  need('uart.input', uart.input.length <= RING_BYTES, 'is too long');
-  need('tohost', isWord(guest, state.tohost), 'is not a word of RAM');
-  need('fromhost', isWord(guest, state.fromhost), 'is not a word of RAM');
+  checkDevices(machine);
+  const [outWritten, outAcked, inWritten, inTaken] = [
+    machine.word('uart.outWritten'),
+    machine.word('uart.outAcked'),
+    machine.word('uart.inWritten'),
+    machine.word('uart.inTaken'),
+  ];
+  const isOrdered = outAcked <= outWritten && inTaken <= inWritten;
+  need('uart', isOrdered, 'has offsets in the wrong order');
+  const isReached = outWritten <= OFFSET_MAX && inWritten <= OFFSET_MAX;
+  need('uart', isReached, 'has offsets no stream reaches');
+  need('output', output.length === keptOutput(machine), 'has the wrong length');
+  need('input', BigInt(input.length) === inWritten - inTaken, 'has the wrong length');
+  need('input', input.length <= RING_BYTES, 'is too long');
+  need('tohost', isWord(guest, machine.word('tohost')), 'is not a word of RAM');
+  need('fromhost', isWord(guest, machine.word('fromhost')), 'is not a word of RAM');
 }
 
 /** Whether it is 0 (none) or the address of an aligned doubleword of RAM. */

@@ -9,6 +9,7 @@
  *   2 number   8 bytes, IEEE 754            6 record   count u16, then {name length u8, name, value}
  *   3 text     length u32, UTF-8            7, 8       false, true
  *   4 bytes    length u32, bytes            9 u64s     count u32, 8 bytes each
+ *  10 sheet    length u32, names (word-sheet.ts), count u32, 8 bytes each
  *
  * Names and not positions, because a target may be one version behind or ahead: a reader (FieldReader)
  * takes the fields its version knows, with a default for those that came later, and refuses the rest.
@@ -16,6 +17,7 @@
  * what is wrong is a MachineError that names the place.
  */
 import { MachineError } from './errors.ts';
+import { PackedSheet, type Sheet, type SheetLayout } from './word-sheet.ts';
 
 export type StateValue =
   | bigint
@@ -24,6 +26,7 @@ export type StateValue =
   | boolean
   | Uint8Array
   | BigUint64Array
+  | PackedSheet
   | readonly StateValue[]
   | StateRecord;
 export interface StateRecord {
@@ -54,34 +57,12 @@ const TAG_RECORD = 6;
 const TAG_FALSE = 7;
 const TAG_TRUE = 8;
 const TAG_U64S = 9;
+const TAG_SHEET = 10;
 
 const U64_MAX = (1n << 64n) - 1n;
 
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder('utf-8', { fatal: true });
-/** Names of fields as bytes: few, and written in the blackout of every migration. */
-const NAMES = new Map<string, Uint8Array>();
-/**
- * The same names by a hash of their bytes, for the reader: a decoder called for each of two hundred names
- * is two fifths of its time. Only what this end has written itself is kept, never what a peer says.
- */
-const KNOWN = new Map<number, string>();
-
-function bytesOfName(name: string): Uint8Array {
-  let bytes = NAMES.get(name);
-  if (bytes === undefined) {
-    bytes = ENCODER.encode(name);
-    NAMES.set(name, bytes);
-    KNOWN.set(hashOf(bytes), name);
-  }
-  return bytes;
-}
-
-function hashOf(bytes: Uint8Array): number {
-  let hash = bytes.length;
-  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash, 31) + bytes[i]!;
-  return hash;
-}
 
 /**
  * @throws MachineError state.bad_field: a bigint outside 64 bits, a name over 255 bytes, more than
@@ -141,6 +122,7 @@ class Writer {
     else if (typeof value === 'boolean') this.u8(value ? TAG_TRUE : TAG_FALSE);
     else if (value instanceof Uint8Array) this.#tagged(TAG_BYTES, value);
     else if (value instanceof BigUint64Array) this.#u64s(value);
+    else if (value instanceof PackedSheet) this.#sheet(value);
     else if (Array.isArray(value)) this.#list(value, path);
     else this.#record(value as StateRecord, path);
   }
@@ -183,6 +165,15 @@ class Writer {
 
   #u64s(values: BigUint64Array): void {
     this.u8(TAG_U64S);
+    this.#words(values);
+  }
+
+  #sheet({ names, values }: PackedSheet): void {
+    this.#tagged(TAG_SHEET, names);
+    this.#words(values);
+  }
+
+  #words(values: BigUint64Array): void {
     this.u32(values.length);
     this.#append(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
@@ -198,7 +189,7 @@ class Writer {
     this.u8(TAG_RECORD);
     this.u16(entries.length);
     for (const [name, value] of entries) {
-      const bytes = bytesOfName(name);
+      const bytes = ENCODER.encode(name);
       if (bytes.length > 255) throw bad(path, 'has a field with too long a name');
       this.u8(bytes.length);
       this.#append(bytes);
@@ -270,7 +261,11 @@ class Parser {
       case TAG_TRUE:
         return true;
       case TAG_U64S:
-        return this.#u64s(this.u32());
+        return this.#words(this.u32());
+      case TAG_SHEET: {
+        const names = this.#sub(this.u32());
+        return new PackedSheet(names, this.#words(this.u32()));
+      }
     }
     throw this.#wrong(`has a value with tag ${tag}`);
   }
@@ -287,23 +282,18 @@ class Parser {
     const count = this.u16();
     const record: { [name: string]: StateValue } = Object.create(null);
     for (let i = 0; i < count; i++) {
-      const name = this.#name(this.#sub(this.u8()));
+      const name = this.#text(this.#sub(this.u8()));
       if (name in record) throw this.#wrong(`has the field ${name} twice`);
       record[name] = this.value(depth + 1);
     }
     return record;
   }
 
-  #u64s(count: number): BigUint64Array {
+  #words(count: number): BigUint64Array {
     const bytes = this.#sub(count * 8);
     const values = new BigUint64Array(count);
     new Uint8Array(values.buffer).set(bytes);
     return values;
-  }
-
-  #name(bytes: Uint8Array): string {
-    const known = KNOWN.get(hashOf(bytes));
-    return known !== undefined && isSame(bytesOfName(known), bytes) ? known : this.#text(bytes);
   }
 
   #text(bytes: Uint8Array): string {
@@ -329,12 +319,6 @@ class Parser {
   #wrong(reason: string): MachineError {
     return bad(`byte ${this.#at}`, reason);
   }
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 /** For a field that later versions have: what to take when the sender did not know it. */
@@ -380,18 +364,10 @@ export class FieldReader {
     return this.#typed(name, 'a record', isRecord);
   }
 
-  /** Exactly `count` u64; a list of values will do, as senders wrote before there was a tag for it. */
-  u64s(name: string, count: number): BigUint64Array {
-    const value = this.#record[name];
-    if (value instanceof BigUint64Array) {
-      this.#read.add(name);
-      if (value.length === count) return value;
-      throw this.#bad(name, `has ${value.length} elements, not ${count}`);
-    }
-    const values = this.list(name, count);
-    if (!values.every((value) => typeof value === 'bigint'))
-      throw this.#bad(name, 'is not all u64');
-    return BigUint64Array.from(values as bigint[]);
+  /** A sheet with exactly the words of the layout. */
+  sheet(name: string, layout: SheetLayout): Sheet {
+    this.#read.add(name);
+    return sheetOf(this.#record[name], layout, `${this.#path}.${name}`);
   }
 
   /** Elements of a list, for one whose length is itself a finding. */
@@ -425,5 +401,12 @@ export class FieldReader {
 }
 
 function isRecord(value: StateValue): value is StateRecord {
-  return typeof value === 'object' && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  if (typeof value !== 'object' || value instanceof PackedSheet) return false;
+  return !Array.isArray(value) && !ArrayBuffer.isView(value);
+}
+
+/** @throws MachineError state.bad_field */
+export function sheetOf(value: StateValue | undefined, layout: SheetLayout, path: string): Sheet {
+  if (value instanceof PackedSheet) return layout.read(value, path);
+  throw bad(path, value === undefined ? 'is missing' : 'is not a sheet');
 }

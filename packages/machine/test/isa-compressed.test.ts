@@ -91,7 +91,12 @@ function after(instruction: number) {
   bench.step();
   const state = captureState(bench.guest).harts[0]!;
   const data = Buffer.from(bench.guest.ram().slice(DATA - RAM_BASE, DATA - RAM_BASE + 0x800));
-  return { x: state.x, jumpedTo: Number(state.pc) - at, data, instructions: state.instructions };
+  return {
+    x: state.list('x'),
+    jumpedTo: Number(state.word('pc')) - at,
+    data,
+    instructions: state.word('instructions'),
+  };
 }
 
 test('each short form does what its long form does', () => {

@@ -2,6 +2,7 @@
  * A machine taken apart and put together elsewhere, at any instruction, goes on as if nothing had been.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import * as own from '../assembly/machine-map.ts';
@@ -25,12 +26,7 @@ import {
   restoreState,
 } from '../src/machine-state.ts';
 import { runTimes } from '../src/run-control.ts';
-import {
-  decodeEnvelope,
-  encodeEnvelope,
-  type StateRecord,
-  type StateValue,
-} from '../src/state-codec.ts';
+import { decodeEnvelope, encodeEnvelope, type StateRecord } from '../src/state-codec.ts';
 import * as e from './riscv/encode.ts';
 import { HANDLER, HartBench, RAM_BASE, UNLIMITED } from './support/hart-bench.ts';
 import { RESTLESS_BYTES, restlessElf } from './support/restless.ts';
@@ -64,9 +60,9 @@ test('moved at random instructions, a machine is the same at instruction N', () 
   const unmoved = startRestless();
   runTo(unmoved, end);
   const expected = digest(unmoved);
-  const interrupts = captureState(unmoved).harts[0]!.x[29]!;
+  const interrupts = captureState(unmoved).harts[0]!.list('x')[29]!;
   assert.ok(interrupts > 30n, 'the program was interrupted often');
-  assert.ok(captureState(unmoved).uart.outWritten > 100n, 'and it spoke');
+  assert.ok(captureState(unmoved).machine.word('uart.outWritten') > 100n, 'and it spoke');
 
   const schedule = fc.uniqueArray(fc.integer({ min: 0, max: Number(end) }), {
     minLength: 1,
@@ -114,27 +110,39 @@ test('the digest sees one bit of RAM and one register', () => {
   assert.notEqual(digest(guest), whole);
 });
 
-/** As the version before wrote it: registers of a kind as a list of values. */
-function withLists(value: StateValue): StateValue {
-  if (value instanceof BigUint64Array) return [...value];
-  if (Array.isArray(value)) return value.map(withLists);
-  if (typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, withLists(one)]));
-}
+/** Bytes that version 3 wrote of this program at this instruction, with input that was not read yet. */
+const VERSION_3 = new Uint8Array(readFileSync(new URL('support/version-3.state', import.meta.url)));
 
 test('a state of the version before is read, one of another is refused', () => {
   const guest = startRestless();
   runTo(guest, 20_000n);
+  const bytes = stateOf(guest);
   const state = captureState(guest);
-  const { kind, version, fields } = decodeEnvelope(encodeState(state));
-  const before = withLists(fields) as StateRecord;
-  assert.deepEqual(
-    decodeState(encodeEnvelope({ kind, version: version - 1, fields: before })),
-    state,
-  );
+  assert.deepEqual(decodeState(bytes), state);
+  const before = decodeState(VERSION_3);
+  // The host's clock is in there too, whatever the guest's is.
+  const ticks = state.machine.word('ticks');
+  assert.deepEqual({ ...before, machine: before.machine.with({ ticks }) }, state);
+  const { kind, version, fields } = decodeEnvelope(bytes);
   for (const other of [version - 2, version + 1]) {
     const bytes = encodeEnvelope({ kind, version: other, fields });
     assert.throws(() => decodeState(bytes), /version/);
+  }
+});
+
+test('of the version before too, nothing may be missing, unknown or of another kind', () => {
+  const { kind, version, fields } = decodeEnvelope(VERSION_3);
+  const uart = fields.uart as StateRecord;
+  const { ier: _ier, ...withoutIer } = uart;
+  const changed: readonly [RegExp, StateRecord][] = [
+    [/machine\.uart\.ier: is missing/, { ...fields, uart: withoutIer }],
+    [/machine\.uart\.more: is unknown/, { ...fields, uart: { ...uart, more: 1n } }],
+    [/machine\.uart\.ier: is not 1 u64/, { ...fields, uart: { ...uart, ier: 1 } }],
+    [/machine\.uart\.input: is not bytes/, { ...fields, uart: { ...uart, input: 'abc' } }],
+  ];
+  for (const [why, other] of changed) {
+    const bytes = encodeEnvelope({ kind, version, fields: other });
+    assert.throws(() => decodeState(bytes), why);
   }
 });
 
@@ -186,17 +194,21 @@ test('states that lead outside are refused and change nothing', () => {
   const guest = startRestless();
   runTo(guest, 5000n);
   const good = captureState(guest);
+  const around = (words: Record<string, bigint>) => ({
+    ...good,
+    machine: good.machine.with(words),
+  });
   const cases: readonly [string, MachineState][] = [
     ['pages', { ...good, pages: good.pages + 256 }],
     ['harts', { ...good, harts: [...good.harts, good.harts[0]!] }],
-    ['privilege', { ...good, harts: [{ ...good.harts[0]!, privilege: 2n }] }],
-    ['tohost outside', { ...good, tohost: 0x1000n }],
-    ['tohost across the end', { ...good, tohost: 0x800ffffcn }],
-    ['fromhost outside', { ...good, fromhost: 1n << 40n }],
-    ['output length', { ...good, uart: { ...good.uart, output: new Uint8Array(1) } }],
-    ['input length', { ...good, uart: { ...good.uart, input: new Uint8Array(70_000) } }],
-    ['offsets', { ...good, uart: { ...good.uart, inTaken: 5n } }],
-    ['endless', { ...good, uart: { ...good.uart, outWritten: 1n << 63n, outAcked: 1n << 63n } }],
+    ['privilege', { ...good, harts: [good.harts[0]!.with({ privilege: 2n })] }],
+    ['tohost outside', around({ tohost: 0x1000n })],
+    ['tohost across the end', around({ tohost: 0x800ffffcn })],
+    ['fromhost outside', around({ fromhost: 1n << 40n })],
+    ['output length', { ...good, output: new Uint8Array(1) }],
+    ['input length', { ...good, input: new Uint8Array(70_000) }],
+    ['offsets', around({ 'uart.inTaken': 5n })],
+    ['endless', around({ 'uart.outWritten': 1n << 63n, 'uart.outAcked': 1n << 63n })],
   ];
   for (const [name, state] of cases) {
     assert.throws(() => restoreState(guest, state), isRefusal, name);
@@ -223,7 +235,7 @@ test('a host clock stands while the guest is stopped, goes on after the move and
   const first = bench.x(10);
   // Some host time passes, which the guest must not see.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30);
-  const stopped = captureState(guest).ticks;
+  const stopped = captureState(guest).machine.word('ticks');
   const offset = guest.i64[map.CONTROL_TIME_OFFSET >> 3]!;
   assert.equal(stopped, runTimes(guest).stoppedNs / 100n + offset, 'it stands at the stop');
   assert.ok(stopped >= first && first >= 0n);
@@ -238,8 +250,9 @@ test('a host clock stands while the guest is stopped, goes on after the move and
   target.i64[block + (own.HART_MIE >> 3)] = 0x80n;
   target.i64[block + (own.HART_MSTATUS >> 3)] = 0x1808n;
   assert.equal(loadMachine(target.memory).run(0, 2n), 'budget');
-  const { pc, x } = captureState(target).harts[0]!;
-  assert.equal(pc, BigInt(HANDLER + 4));
+  const hart = captureState(target).harts[0]!;
+  const x = hart.list('x');
+  assert.equal(hart.word('pc'), BigInt(HANDLER + 4));
   assert.ok(x[12]! >= stopped + 20_000n, 'the timer did not fire early');
   const ranTicks = (process.hrtime.bigint() - runTimes(target).startedNs) / 100n;
   assert.ok(x[12]! <= stopped + ranTicks + 1n, 'and the blackout does not show');

@@ -136,13 +136,17 @@ export class HartBench {
    */
   trap(setup: Setup): { cause: bigint; value: bigint } {
     this.reset(setup);
-    const before = captureState(this.guest).harts[0]!.x;
+    const before = captureState(this.guest).harts[0]!.list('x');
     // The handler is an endless loop (j .), so the count ends the run inside it.
     this.put(HANDLER, [0x6f]);
     this.step(1);
     assert.equal(this.pc, HANDLER, 'the handler was entered');
     assert.equal(this.field(own.HART_MEPC), BigInt(setup.at ?? RAM_BASE));
-    assert.deepEqual(captureState(this.guest).harts[0]!.x, before, 'registers are untouched');
+    assert.deepEqual(
+      captureState(this.guest).harts[0]!.list('x'),
+      before,
+      'registers are untouched',
+    );
     return { cause: this.field(own.HART_MCAUSE), value: this.field(own.HART_MTVAL) };
   }
 }
