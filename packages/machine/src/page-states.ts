@@ -114,12 +114,21 @@ export class PageStates {
     }
   }
 
-  /** Every page of the bitmap absent, every other present. Only while no hart runs and nothing lands. */
+  /**
+   * Every page of the bitmap absent, every other present. Only while no hart runs and nothing lands.
+   * Part of a blackout: stretches of pages that are alike, which is most of them, are filled at once.
+   */
   setAbsentFrom(bitmap: Uint32Array): void {
-    for (let i = 0; i < this.#words; i++) {
-      const absent = (bitmap[i >> 1]! >>> ((i & 1) << 4)) & 0xffff;
+    const words = this.#words >> 1;
+    for (let first = 0, next = 0; first < words; first = next) {
+      const absent = bitmap[first]!;
+      do next++;
+      while (next < words && bitmap[next] === absent);
       // PRESENT is the upper bit of a field and ABSENT none, so the fields are the bits spread apart.
-      Atomics.store(this.#i32, STATE + i, spread(~absent & 0xffff) << 1);
+      const low = spread(~absent & 0xffff) << 1;
+      const high = spread(~absent >>> 16) << 1;
+      if (low === high) this.#i32.fill(low, STATE + 2 * first, STATE + 2 * next);
+      else for (let word = first; word < next; word++) this.#setTwo(word, low, high);
     }
   }
 
@@ -141,6 +150,11 @@ export class PageStates {
   /** Whether fills look at the page states at all. Off is set last, when every page is present. */
   setGated(gated: boolean): void {
     this.#guest.setControl(map.CONTROL_GATED, gated ? 1 : 0);
+  }
+
+  #setTwo(word: number, low: number, high: number): void {
+    this.#i32[STATE + 2 * word] = low;
+    this.#i32[STATE + 2 * word + 1] = high;
   }
 
   #slotPage(hart: number): number {

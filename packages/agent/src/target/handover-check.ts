@@ -75,13 +75,17 @@ export async function checkHandover(check: HandoverCheck): Promise<CheckedHandov
   } finally {
     await revoke();
   }
-  const here = missing === undefined ? null : missing.map((word) => ~word);
-  const hashes = verify ? await channels.verify(here) : undefined;
+  const hashes = verify ? await channels.verify(present(missing)) : undefined;
   const digest = handoverDigest(handover.state, hashes, missing);
   if (digest !== handover.digest) {
     throw new GodwitError('migration.digest', { expected: handover.digest, found: digest });
   }
   return { missing, digest };
+}
+
+/** The pages that are here; null for all. */
+function present(missing: Uint32Array | undefined): Uint32Array | null {
+  return missing === undefined ? null : missing.map((word) => ~word);
 }
 
 async function satisfied({ channels, manifest }: HandoverCheck): Promise<void> {
