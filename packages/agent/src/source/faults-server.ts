@@ -65,7 +65,7 @@ export class FaultsServer {
     return this.#admission.listen();
   }
 
-  /** The guest is stopped and its pages may be read. */
+  /** The guest is stopped and its pages may be read: what came before the region stood is answered now. */
   serve(): void {
     this.#serving = true;
     const early = this.#early;
@@ -97,7 +97,7 @@ export class FaultsServer {
       const runs = new Uint32Array(header.runs * 2);
       for (let i = 0; i < runs.length; i++) runs[i] = payload.readUInt32LE((i * RUN_BYTES) / 2);
       const read = { key: header.key, runs };
-      if (this.#serving) this.#answer(read);
+      if (this.#serving || this.#options.regions.find(read.key) >= 0) this.#answer(read);
       else if (this.#early.push(read) > EARLY_READS_MAX) this.#refuse(read, 'too early');
     } else {
       throw new GodwitError('wire.bad_frame', { why: `opcode ${header.opcode} out of place` });

@@ -193,12 +193,15 @@ export class SourceChannels {
   /**
    * The guest is stopped for good: the target may read its pages. To be called before RUN is sent;
    * READs that come earlier wait for it. Calling it again changes nothing.
+   *
+   * The region is what serves, and stands at once; the thread is told of it, for READs that came before,
+   * when RUN is out: to wake it is a quarter of a millisecond of the blackout.
    */
   serve(): void {
     if (this.#regions.find(this.readKey) >= 0) return;
     const pages = this.#options.memory.pages;
     this.#regions.registerRegion({ firstPage: 0, pages, access: 'read' }, this.readKey);
-    this.#faults?.call('serve').catch((error) => this.#fail(error));
+    setImmediate(() => this.#faults?.call('serve').catch((error) => this.#fail(error)));
   }
 
   /**
