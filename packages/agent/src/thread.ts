@@ -16,6 +16,7 @@
  *   event              thread to main    name, argument
  */
 import { once } from 'node:events';
+import { basename } from 'node:path';
 import { parentPort, Worker } from 'node:worker_threads';
 import { type ErrorData, GodwitError } from '@godwit/protocol';
 import { collectGarbage } from './collect.ts';
@@ -149,7 +150,11 @@ export class Thread<C extends Commands> implements OwnedThread {
 }
 
 function startWorker(file: URL): Worker {
-  const worker = new Worker(file, { resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB } });
+  const worker = new Worker(file, {
+    // What `top -H` and a profile call the thread.
+    name: basename(file.pathname, '.worker.ts'),
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
+  });
   collected.set(worker, collections);
   // A thread that dies while nobody borrows it is only forgotten.
   worker.on('error', () => {});
