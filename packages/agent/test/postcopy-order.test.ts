@@ -1,9 +1,11 @@
 /** Which missing pages go when, and that each goes once, or again when it was lost. */
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { heatOf } from '@godwit/machine';
-import { PUSH_PAGES_MAX } from '@godwit/protocol';
+import { CHANNELS_MAX, PUSH_PAGES_MAX } from '@godwit/protocol';
 import fc from 'fast-check';
+import { PushJob } from '../src/source/channel-jobs.ts';
 import { hottestFirst } from '../src/source/push-order.ts';
 import { PushTable } from '../src/source/push-table.ts';
 import { FaultHistogram } from '../src/target/fault-histogram.ts';
@@ -71,6 +73,23 @@ test('after a fault the push goes on behind the faulted page, which is not sent 
   assert.equal(around.length, PUSH_PAGES_MAX - 1);
   assert.ok(around.includes(321) && around.includes(323) && !around.includes(322));
   assert.equal(pagesOf(table.next(place)!)[0], 336);
+});
+
+test('after a fault the first channel goes on, and one too many pauses until no hart has waited lately', (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 });
+  const table = tableOf(bitmapOf([1, 2]));
+  const [first, last] = [0, CHANNELS_MAX + availableParallelism()].map(
+    (channel) => new PushJob(table, channel, 7),
+  );
+  assert.deepEqual([first!.pauseMs, last!.pauseMs], [0, 0]);
+  table.hint(2);
+  assert.equal(first!.pauseMs, 0);
+  const { pauseMs } = last!;
+  assert.ok(pauseMs > 0);
+  t.mock.timers.tick(pauseMs);
+  assert.ok(last!.pauseMs > 0, 'the last millisecond counts');
+  t.mock.timers.tick(1);
+  assert.equal(last!.pauseMs, 0);
 });
 
 test('pages given back go again, the others do not', () => {

@@ -9,7 +9,8 @@
  * one can land any more, so a round cannot end without it; it also says how far the old one came, so
  * that both ends count the same pages. What is then known to be lost goes back to the job.
  *
- * A pump sends until credit, the socket's queue or the pacer says stop; each of them starts it again.
+ * A pump sends until credit, the socket's queue, the pacer or the job says stop; each of them starts it
+ * again.
  */
 import type { GuestMemory } from '@godwit/machine';
 import {
@@ -71,7 +72,7 @@ export class PageChannel {
   /** Settle the round under way. */
   #finish: (sums: ChannelRound) => void = () => {};
   #abort: (error: GodwitError) => void = () => {};
-  /** Set while the pacer holds the pump back, and while other events get their turn. */
+  /** Set while the pacer or the job holds the pump back, and while other events get their turn. */
   #pumpAgain: NodeJS.Timeout | undefined;
   #nextTurn: NodeJS.Immediate | null = null;
   #reattachBy: NodeJS.Timeout | undefined;
@@ -108,7 +109,8 @@ export class PageChannel {
 
   /** From now on the missing pages are pushed, until `close`. A broken link is waited for without end. */
   startPush(key: number): void {
-    this.#job = new PushJob(this.#options.pushes, key);
+    const { pushes, channel } = this.#options;
+    this.#job = new PushJob(pushes, channel, key);
     clearTimeout(this.#reattachBy);
     this.#pump();
   }
@@ -155,7 +157,7 @@ export class PageChannel {
     for (let turn = 0; turn < REQUESTS_PER_TURN; turn++) {
       const [job, link] = [this.#job, this.#link];
       if (job === null || link === null || this.#failed || !this.#hasRoom(job, link)) return;
-      const waitMs = this.#pacer.waitMs(performance.now());
+      const waitMs = Math.max(job.pauseMs, this.#pacer.waitMs(performance.now()));
       if (waitMs > 0) {
         this.#pumpAgain = setTimeout(() => this.#pump(), waitMs);
         return;

@@ -24,7 +24,7 @@ const CONTROL_WORDS = 4;
 const NEAR_CHUNKS = 16;
 
 /** So long after a fault the next one is expected. */
-const QUIET_AFTER_MS = 10;
+export const QUIET_AFTER_MS = 10;
 
 /** A channel's place beside the shared one. */
 export interface PushPlace {
