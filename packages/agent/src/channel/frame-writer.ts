@@ -91,6 +91,12 @@ export class FrameWriter {
     return total;
   }
 
+  /** What a corked socket holds back leaves now; it stays corked. */
+  flush(): void {
+    this.socket.uncork();
+    this.socket.cork();
+  }
+
   /** One answer may stand for several pings (RFC 6455 section 5.5.3): a flood of them queues nothing. */
   pong(payload: Uint8Array): void {
     if (this.#pongQueued) return;

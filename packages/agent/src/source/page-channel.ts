@@ -37,6 +37,11 @@ import type { StripeTable } from './stripe-table.ts';
 const QUEUED_BYTES_MAX = 2 * 1024 * 1024;
 /** Requests sent before the event loop gets a turn, so that credit and pings are heard. */
 const REQUESTS_PER_TURN = 16;
+/**
+ * Frames smaller than this leave together: the last pages before a switchover lie scattered, and a frame for
+ * each stripe of them would be a write here and a wake-up there.
+ */
+const TOGETHER_BYTES = 64 * 1024;
 /** A target that cannot dial again has given up by then. */
 const REATTACH_DEADLINE_MS = LINK_SILENCE_MS + CONNECT_DEADLINE_MS;
 
@@ -149,11 +154,18 @@ export class PageChannel {
 
   #pump(): void {
     clearTimeout(this.#pumpAgain);
-    this.#postTurn();
-    this.#sendZeros();
+    const socket = this.#link?.writer.socket;
+    socket?.cork();
+    try {
+      this.#postTurn();
+      this.#sendZeros();
+    } finally {
+      socket?.uncork();
+    }
   }
 
   #postTurn(): void {
+    let left = TOGETHER_BYTES;
     for (let turn = 0; turn < REQUESTS_PER_TURN; turn++) {
       const [job, link] = [this.#job, this.#link];
       if (job === null || link === null || this.#failed || !this.#hasRoom(job, link)) return;
@@ -164,7 +176,10 @@ export class PageChannel {
       }
       const request = job.next(this.#pacer.framePagesMax);
       if (request === null) return this.#drained(job, link);
-      this.#counted(job, link, () => link.queue.post(request));
+      left -= this.#counted(job, link, () => link.queue.post(request));
+      if (left > 0) continue;
+      left = TOGETHER_BYTES;
+      link.writer.flush();
     }
     this.#nextTurn ??= setImmediate(() => {
       this.#nextTurn = null;
@@ -197,7 +212,8 @@ export class PageChannel {
     if (job !== null && link !== null) this.#counted(job, link, () => link.queue.sendZeros());
   }
 
-  #counted(job: Job, link: Link, send: () => void): void {
+  /** Returns the bytes that went out. */
+  #counted(job: Job, link: Link, send: () => void): number {
     const { counters, channel } = this.#options;
     const before = link.writer.wireBytes;
     send();
@@ -207,9 +223,10 @@ export class PageChannel {
     link.queue.copiedBytes = 0;
     counters.add(channel, 'wireBytes', bytes);
     counters.add(channel, 'copiedBytes', copied);
-    if (!(job instanceof RoundJob)) return;
+    if (!(job instanceof RoundJob)) return bytes;
     job.sums.wireBytes += bytes;
     job.sums.copiedBytes += copied;
+    return bytes;
   }
 
   #receive(header: FrameHeader): void {
