@@ -60,6 +60,8 @@ function endOnSignals(): void {
 export class Cluster {
   readonly dir = mkdtempSync(join(tmpdir(), 'godwit-'));
   readonly hosts = new Map<string, Member>();
+  /** All that were started and have not ended, ready or not. */
+  readonly #children = new Set<ChildProcess>();
   readonly #options: ClusterOptions;
   coordinator!: Member;
   url = '';
@@ -218,14 +220,14 @@ export class Cluster {
   // ------------------------------------------------------------------------- processes
 
   async close(): Promise<void> {
-    const members = [...this.hosts.values(), ...(this.coordinator ? [this.coordinator] : [])];
+    const children = [...this.#children];
     // Or each host would try to save its guests from the end of all of them.
     if (this.#options.drainTimeout !== undefined) await this.post('/v1/shutdown').catch(() => {});
     const daemons = [...this.hosts.keys()].map((name) => this.daemonPid(name));
     for (const pid of daemons) signal(pid, 'SIGCONT');
-    for (const { process: child } of members) child.kill('SIGCONT');
-    for (const { process: child } of members) child.kill('SIGTERM');
-    await Promise.all(members.map(({ process: child }) => ended(child)));
+    for (const child of children) child.kill('SIGCONT');
+    for (const child of children) child.kill('SIGTERM');
+    await Promise.all(children.map(ended));
     for (const pid of daemons) signal(pid, 'SIGKILL');
     rmSync(this.dir, { recursive: true, force: true });
     open.delete(this);
@@ -247,6 +249,8 @@ export class Cluster {
       [main, '--state-dir', stateDir, ...args, ...faults, ...logFile],
       { stdio: ['ignore', 'pipe', 'pipe'], env },
     );
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
     const member: Member = { name, stateDir, process: child, ready: [], port: 0 };
     let complaint = '';
     child.stderr.on('data', (chunk) => {
@@ -262,14 +266,8 @@ export class Cluster {
       () => reject(new Error(`${name} is not ready: ${complaint}`)),
       READY_MS,
     );
-    try {
-      await promise;
-    } catch (error) {
-      child.kill('SIGKILL');
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+    // One that is late is ended by `close`, in order: a supervisor that is killed leaves its daemon.
+    await promise.finally(() => clearTimeout(timer));
     return member;
   }
 }
