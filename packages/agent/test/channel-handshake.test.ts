@@ -9,16 +9,22 @@ import { after, type TestContext, test } from 'node:test';
 import {
   decodeHeader,
   emptyHeader,
-  encodeHeader,
   FRAME_HEADER_BYTES,
-  type FrameHeader,
   OPCODE,
   PAGE_BYTES,
 } from '@godwit/protocol';
 import { dialChannel, feed, type SocketReader } from '../src/channel/handshake.ts';
 import { SourceChannels } from '../src/source/source-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
-import { allPages, HOST, MIB, poisonedGuest, randomGuest, sourceOptions } from './channel-pair.ts';
+import {
+  allPages,
+  frameBytes,
+  HOST,
+  MIB,
+  poisonedGuest,
+  randomGuest,
+  sourceOptions,
+} from './channel-pair.ts';
 
 after(() => endIdleThreads());
 
@@ -120,13 +126,6 @@ test('a port where nobody listens, and a server that is none, are refused with t
 });
 
 // ------------------------------------------------------------------------------ the source's side
-
-function frameBytes(fields: Partial<FrameHeader>, payload = Buffer.alloc(0)): Buffer {
-  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + payload.length);
-  encodeHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, { ...emptyHeader(), ...fields });
-  bytes.set(payload, FRAME_HEADER_BYTES);
-  return bytes;
-}
 
 async function openSource(t: TestContext, ramBytes = MIB, channels = 1) {
   const memory = randomGuest(ramBytes);

@@ -5,7 +5,14 @@
 import { randomBytes, randomFillSync } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { GuestMemory, memoryMap, PageStates, ringBell, waitForWord } from '@godwit/machine';
-import { type GodwitError, PAGE_BYTES } from '@godwit/protocol';
+import {
+  emptyHeader,
+  encodeHeader,
+  FRAME_HEADER_BYTES,
+  type FrameHeader,
+  type GodwitError,
+  PAGE_BYTES,
+} from '@godwit/protocol';
 import { RegionTable } from '../src/channel/regions.ts';
 import { SourceChannels, type SourceChannelsOptions } from '../src/source/source-channels.ts';
 import { TargetChannels } from '../src/target/target-channels.ts';
@@ -109,6 +116,14 @@ export async function openPair(
     targetFailures,
     close,
   };
+}
+
+/** A frame as a peer would send it. */
+export function frameBytes(fields: Partial<FrameHeader>, payload = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + payload.length);
+  encodeHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, { ...emptyHeader(), ...fields });
+  bytes.set(payload, FRAME_HEADER_BYTES);
+  return bytes;
 }
 
 export function sameBytes(a: GuestMemory, b: GuestMemory): boolean {

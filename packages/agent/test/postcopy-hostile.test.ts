@@ -2,18 +2,12 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { memoryMap, type PageStates } from '@godwit/machine';
-import {
-  emptyHeader,
-  encodeHeader,
-  FRAME_HEADER_BYTES,
-  type FrameHeader,
-  OPCODE,
-  PAGE_BYTES,
-} from '@godwit/protocol';
+import { OPCODE, PAGE_BYTES } from '@godwit/protocol';
 import { SourceChannels } from '../src/source/source-channels.ts';
 import { endIdleThreads } from '../src/thread.ts';
 import { BreakingProxy } from './breaking-proxy.ts';
 import {
+  frameBytes,
   gate,
   HOST,
   MIB,
@@ -25,16 +19,9 @@ import {
 
 after(() => endIdleThreads());
 
-function frame(fields: Partial<FrameHeader>, payload = Buffer.alloc(0)): Buffer {
-  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + payload.length);
-  encodeHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, { ...emptyHeader(), ...fields });
-  bytes.set(payload, FRAME_HEADER_BYTES);
-  return bytes;
-}
-
 function readFrame(sequence: number, key: number, first: number, pages: number): Buffer {
   const run = Buffer.from(Uint32Array.of(first, pages).buffer);
-  return frame({ opcode: OPCODE.READ, runs: 1, pages, key, sequence }, run);
+  return frameBytes({ opcode: OPCODE.READ, runs: 1, pages, key, sequence }, run);
 }
 
 test('READ: a wrong key, pages outside, and too many at once close the channel', async (t) => {
@@ -57,7 +44,7 @@ test('READ: a wrong key, pages outside, and too many at once close the channel',
     );
     const attach = { opcode: OPCODE.ATTACH, round: 1 };
     socket.onopen = () => {
-      socket.send(frame(attach, Buffer.from(options.capability)));
+      socket.send(frameBytes(attach, Buffer.from(options.capability)));
       for (const read of reads(source.readKey)) socket.send(read);
     };
     assert.match((await failed.promise).message, expected, what);

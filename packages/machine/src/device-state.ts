@@ -34,6 +34,7 @@ const KEY_WORDS = 4;
 const DEVICES = Array.from({ length: own.VIRTIO_COUNT }, (_, i) => i);
 const QUEUES = Array.from({ length: own.VIRTIO_QUEUES_MAX }, (_, i) => i);
 const queuePath = (device: number, queue: number) => `devices.virtio.${device}.queues.${queue}`;
+const QUEUE_PATHS = DEVICES.flatMap((device) => QUEUES.map((queue) => queuePath(device, queue)));
 
 /** What moves of the devices of a machine with so many harts, from the beginning of its memory. */
 export function devicePlaces(harts: number): Places {
@@ -75,12 +76,10 @@ export function checkDevices(machine: Sheet): void {
   const need = (field: string, good: boolean, reason: string) => {
     if (!good) throw new MachineError('state.bad_field', { field, reason });
   };
-  const upTo = (field: string, most: number, reason: string) =>
-    need(
-      field,
-      machine.list(field).every((value) => value <= BigInt(most)),
-      reason,
-    );
+  const upTo = (field: string, most: number, reason: string) => {
+    const isGood = machine.list(field).every((value) => value <= BigInt(most));
+    need(field, isGood, reason);
+  };
   upTo('devices.supervisor', 1, 'is neither 0 nor 1');
   upTo('devices.console', own.CONSOLE_AT_VIRTIO, 'is no console');
   upTo('devices.sbi.hsm', own.HSM_START_PENDING, 'has an unknown state');
@@ -92,8 +91,6 @@ export function checkDevices(machine: Sheet): void {
     upTo(`${path}.taken`, 0xffff, 'has more than 16 bits');
   }
 }
-
-const QUEUE_PATHS = DEVICES.flatMap((device) => QUEUES.map((queue) => queuePath(device, queue)));
 
 function virtioPlaces(device: number): [string, number][] {
   const base = own.VIRTIO_DEVICES + device * own.VIRTIO_DEVICE_SIZE;

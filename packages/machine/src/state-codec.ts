@@ -344,10 +344,6 @@ export class FieldReader {
     this.#version = version;
   }
 
-  u64(name: string, later?: Since<bigint>): bigint {
-    return this.#typed(name, 'u64', (value) => typeof value === 'bigint', later);
-  }
-
   number(name: string, later?: Since<number>): number {
     return this.#typed(name, 'a number', (value) => typeof value === 'number', later);
   }
