@@ -4,9 +4,10 @@
  *   queue pair, channel -> [frame writer] -> socket
  *
  * Page bytes are handed over as views of guest memory and never copied here: header and views of one
- * frame leave in one writev. The views are read by the kernel when it has room for them, so whoever
- * passes one must be able to live with its later content (raw frames of a round that is followed by
- * another, or a stopped guest). Used by the thread that owns the socket only.
+ * frame leave in one writev, with those of others if the socket is corked. The views are read by the
+ * kernel when it has room for them, so whoever passes one must be able to live with its later content
+ * (raw frames of a round that is followed by another, or a stopped guest). Used by the thread that
+ * owns the socket only.
  */
 import type { Socket } from 'node:net';
 import {

@@ -195,7 +195,7 @@ export class SourceChannels {
    * READs that come earlier wait for it. Calling it again changes nothing.
    *
    * The region is what serves, and stands at once; the thread is told of it, for READs that came before,
-   * when RUN is out: to wake it is a quarter of a millisecond of the blackout.
+   * when RUN is out, because waking it would be part of the blackout.
    */
   serve(): void {
     if (this.#regions.find(this.readKey) >= 0) return;
