@@ -60,6 +60,11 @@ export interface GuestRecord {
   readonly witnessWrites: number;
   /** The open migration: at most one, because it is set by compare-and-set. */
   readonly migration?: string;
+  /**
+   * The settled migration that lost it: its ends may still come back and say that they have the guest.
+   * Whoever restores or removes the guest takes this away, and with it their word.
+   */
+  readonly lostIn?: string;
   /** The migration that waits in line for it; likewise at most one. Never both. */
   readonly queued?: string;
   readonly end?: { why: string; code: number };

@@ -86,6 +86,36 @@ describe('deaths', () => {
     await supervisor.disconnect();
   });
 
+  it('a guest that was lost and made anew is not given away by what is said of the lost one', async () => {
+    const migration = await migrate({ mode: 'postcopy' });
+    await a.next('grant');
+    b.send({ type: 'running', ...about(migration), missingPages: 9, atMs: 1 });
+    await a.next('answer');
+    const supervisor = await supervisorOf(b);
+    await b.disconnect();
+    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
+    await a.next('proof');
+    await ended(migration);
+    assert.equal((await coordinator.ask('DELETE', `/v1/guests/${g}`)).status, 200);
+    const again = { name: g, kind: 'workload', memoryBytes: 64 * MIB, host: a.host };
+    await coordinator.ask('POST', '/v1/guests', { ...again, workload: WORKLOAD });
+
+    const body = { confirm: true, discardTarget: true };
+    assert.equal((await coordinator.ask('POST', `/v1/hosts/${b.host}/fence`, body)).status, 200);
+    a.send({ type: 'kept', ...about(migration, 3), reason: 'a person chose it' });
+    a.send({ type: 'query', ...about(migration) });
+    const answer = await a.next('proof', 'answer');
+    assert.deepEqual([answer.type, (answer as Message<'proof'>).discarded], ['proof', false]);
+    const { body: guest } = await coordinator.ask<GuestDetail>('GET', `/v1/guests/${g}`);
+    assert.deepEqual([guest.host, guest.epoch, guest.state], [a.host, 1, 'running']);
+    const { body: view } = await coordinator.ask<Migration>(
+      'GET',
+      `/v1/migrations/${migration.id}`,
+    );
+    assert.equal(view.state, 'lost');
+    await supervisor.disconnect();
+  });
+
   it('an owner that dies while the migration is being settled is not overlooked', async () => {
     const migration = await migrate();
     await a.next('grant');

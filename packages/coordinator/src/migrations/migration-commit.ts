@@ -126,13 +126,18 @@ function whyKept({ refusal, view }: MigrationRecord): GodwitError {
   return new GodwitError('peer.unreachable', { address: view.target, why });
 }
 
+/** Whether the guest is still this migration's to give away, as it is until another restores or removes it. */
+export function holdsGuest({ view }: MigrationRecord, guest: GuestRecord | undefined): boolean {
+  return guest?.migration === view.id || guest?.lostIn === view.id;
+}
+
 /** Where the guest is once the record's phase was entered, and under which epoch. */
 export function guestAfter(
   { view, core, targetIncarnation, sourceIncarnation }: MigrationRecord,
   guest: GuestRecord,
   { epoch, evidence }: Happened,
 ): GuestRecord {
-  const { migration: _migration, ...free } = guest;
+  const { migration: _migration, lostIn: _lostIn, ...free } = guest;
   const open = isSettled(core.phase) ? free : { ...free, migration: view.id };
   switch (core.phase) {
     case 'running':
@@ -151,7 +156,7 @@ export function guestAfter(
     case 'ended':
       return { ...open, state: 'ended' };
     case 'lost':
-      return { ...open, state: 'lost', evidence: evidence ?? 'no evidence' };
+      return { ...open, state: 'lost', lostIn: view.id, evidence: evidence ?? 'no evidence' };
     default:
       return open;
   }

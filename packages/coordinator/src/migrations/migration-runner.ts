@@ -179,22 +179,26 @@ export class MigrationRunner {
     this.#log[level]({ phase: before.phase, event, to: state.phase }, why);
     for (const effect of effects) {
       await this.#parts.faults?.at(state.phase, effect);
-      await this.#perform(effect, state, context);
+      if (effect !== 'record') await this.#perform(effect, context);
+      else if (!(await this.#commit(state, context))) return;
     }
   }
 
-  async #perform(
-    effect: CoordinatorEffect,
-    state: CoordinatorState,
-    context: Context,
-  ): Promise<void> {
+  /** False: the step is not to be, nor what it would have said. */
+  async #commit(state: CoordinatorState, context: Context): Promise<boolean> {
+    const happened = { ...this.#withProofs(context), atMs: Date.now() };
+    if (!(await this.#record.commit(state, happened))) {
+      this.#log.warn({ to: state.phase }, 'not followed: the guest was restored or removed since');
+      return false;
+    }
+    if (state.phase === 'kept') this.#dismissTarget();
+    if (this.isSettled) await this.#parts.settled(this.#record.now.view.guest, this.view);
+    return true;
+  }
+
+  async #perform(effect: Exclude<CoordinatorEffect, 'record'>, context: Context): Promise<void> {
     const { now } = this.#record;
     switch (effect) {
-      case 'record':
-        await this.#record.commit(state, { ...this.#withProofs(context), atMs: Date.now() });
-        if (state.phase === 'kept') this.#dismissTarget();
-        if (this.isSettled) await this.#parts.settled(now.view.guest, this.view);
-        return;
       case 'askPolicy':
         return this.#askPolicy(context.report as Message<'roundReport'>);
       case 'latchRequest':

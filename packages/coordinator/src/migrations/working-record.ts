@@ -12,7 +12,7 @@ import type { CoordinatorState, Migration, Side } from '@godwit/protocol';
 import { isSettled } from '@godwit/protocol';
 import type { MigrationRecord, Records } from '../records.ts';
 import { commit } from '../store/collection.ts';
-import { guestAfter, type Happened, recordAfter } from './migration-commit.ts';
+import { guestAfter, type Happened, holdsGuest, recordAfter } from './migration-commit.ts';
 
 /** Phase changes kept in a record; a link that flaps must not make it grow for ever. */
 const PHASES_MAX = 200;
@@ -51,34 +51,45 @@ export class WorkingRecord {
     await this.#show(this.#records.migrations.update(this.#now.view.id, () => this.#now));
   }
 
-  /** A step of the core and the owner of the guest become durable as one. */
-  async commit(core: CoordinatorState, happened: Happened): Promise<void> {
-    const hasEntered = core.phase !== this.#now.core.phase;
-    this.#now = recordAfter(this.#now, core, happened);
-    await this.#show(this.#write(hasEntered, happened));
+  /**
+   * A step of the core and the owner of the guest become durable as one.
+   *
+   * @returns false: the migration is settled and its guest was restored or removed since; nothing changed
+   */
+  async commit(core: CoordinatorState, happened: Happened): Promise<boolean> {
+    const before = this.#now;
+    this.#now = recordAfter(before, core, happened);
+    return this.#show(this.#write(before, happened));
   }
 
-  async #write(hasEntered: boolean, happened: Happened): Promise<void> {
-    const { id, guest: name } = this.#now.view;
-    for (let isDone = false; !isDone; ) {
-      const puts = [this.#records.migrations.put(id, this.#now)];
+  async #write(before: MigrationRecord, happened: Happened): Promise<boolean> {
+    const { id, guest: name } = before.view;
+    const hasEntered = this.#now.core.phase !== before.core.phase;
+    const isLate = hasEntered && isSettled(before.core.phase);
+    for (;;) {
       const guest = this.#records.guests.get(name);
+      if (isLate && !holdsGuest(before, guest)) {
+        this.#now = { ...this.#now, core: before.core, view: before.view };
+        return false;
+      }
+      const puts = [this.#records.migrations.put(id, this.#now)];
       if (guest !== undefined && hasEntered) {
         puts.push(this.#records.guests.put(name, guestAfter(this.#now, guest, happened)));
       }
       // False: one of the records was written meanwhile (the guest's witness, say). Once more.
-      isDone = await commit(this.#records.store, puts);
+      if (await commit(this.#records.store, puts)) return true;
     }
   }
 
   /** Once `written` is kept, people see the record as it is now, or as the next change leaves it. */
-  async #show(written: Promise<unknown>): Promise<void> {
+  async #show<T>(written: Promise<T>): Promise<T> {
     const change = this.#now;
     this.#due += 1;
-    await written;
+    const outcome = await written;
     this.#due -= 1;
     this.#shown = this.#due === 0 ? this.#now : change;
     this.#changed();
+    return outcome;
   }
 
   /** In memory, until the next change; a crash may forget the last phases. */
