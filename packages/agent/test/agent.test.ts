@@ -144,6 +144,23 @@ test('an image of an older epoch is quarantined: it stands still until a person 
   );
 });
 
+test('a guest quarantined under a lease is not started again by whoever holds it', async (t) => {
+  const { agent, coordinator } = await startAgent(t);
+  await coordinator.ask(createWorkload);
+  const guest = agent.guests.get('w')!;
+  const { memory } = guest;
+  const hart = () => Atomics.load(memory.i32, memory.hartWord(0, map.HART_STATE));
+  guest.leaseTo('(audit)');
+  coordinator.send({ type: 'quarantine', guest: 'w', epoch: 1, ownerHost: 'b', ownerEpoch: 5 });
+  await until('quarantine', () => guest.state === 'lost' && hart() === map.HART_STOPPED);
+  // What an audit, a checkpoint and a round that failed do at their end.
+  guest.releaseLease('(audit)');
+  guest.start();
+  assert.equal(guest.state, 'lost');
+  assert.equal(Atomics.load(memory.i32, map.CONTROL_RUN >> 2), map.RUN_STOP);
+  assert.equal(guest.takesInput, false);
+});
+
 test('a coordinator of a lower term is not obeyed, nor a store that went back', async (t) => {
   const { agent, coordinator } = await startAgent(t);
   coordinator.term = 5;

@@ -240,19 +240,22 @@ export class GuestRequests {
     return this.#begin(spec.name, epoch, () => Guest.restore({ spec, epoch, pool, log }, path));
   }
 
-  /** Another host owns the guest under a newer epoch: this image must never run again. */
+  /**
+   * Another host owns the guest under a newer epoch: this image must never run again. Not even when what
+   * holds it (a round, an audit, a checkpoint) is over and would have it go on.
+   */
   async #quarantine(message: Message<'quarantine'>): Promise<void> {
     const { guests, log, journal } = this.#agent;
     const guest = guests.get(message.guest);
     if (guest === undefined || guest.epoch !== message.epoch) return;
-    if (guest.lease !== undefined) {
-      // Its core knows more of this guest than an inventory does, and asks for itself.
-      log.warn({ guest: guest.name, migration: guest.lease }, 'not quarantined: in a migration');
-      return;
-    }
-    log.error({ guest: guest.name, owner: message.ownerHost }, 'quarantined: an older epoch');
+    const { lease } = guest;
+    log.error(
+      { guest: guest.name, owner: message.ownerHost, lease },
+      'quarantined: an older epoch',
+    );
     await guest.quarantine();
-    journal.gone(guest.name, guest.epoch);
+    // Of a migration's guest the journal is the migration's.
+    if (lease === undefined) journal.gone(guest.name, guest.epoch);
     this.#agent.changed();
   }
 }

@@ -106,6 +106,8 @@ export class Guest extends EventEmitter<GuestEvents> {
   #noting: Promise<void> | undefined;
   #whole: Promise<void> = Promise.resolve();
   #released: Promise<void> | undefined;
+  /** Another owner runs it, or nobody may: no holder of a lease starts it again. */
+  #isQuarantined = false;
   /** Resolved when the guest is being released: nobody waits for its pages any more. */
   readonly #goes = Promise.withResolvers<void>();
 
@@ -221,8 +223,9 @@ export class Guest extends EventEmitter<GuestEvents> {
     this.#whole = pages;
   }
 
-  /** Lets the harts run; a store and a wake. */
+  /** Lets the harts run; a store and a wake. Of a quarantined guest nothing runs. */
   start(): void {
+    if (this.#isQuarantined) return;
     this.#commands += 1;
     this.state = 'running';
     this.memory.setControl(map.CONTROL_EPOCH, this.epoch | 0);
@@ -261,8 +264,12 @@ export class Guest extends EventEmitter<GuestEvents> {
     throw new GodwitError('guest.ended', { guest: this.name });
   }
 
-  /** Never runs again: resolves when no hart does. A host that is out of breath is asked until it stops. */
+  /**
+   * Never runs again, whoever leased it: resolves when no hart does. A host that is out of breath is asked
+   * until it stops.
+   */
   async quarantine(): Promise<void> {
+    this.#isQuarantined = true;
     this.#commands += 1;
     this.state = 'lost';
     this.#takesInput = false;

@@ -425,7 +425,6 @@ export class SourceRunner extends MigrationBase<
 
   #resume(): void {
     this.#guest.epoch = this.#keptEpoch;
-    this.#guest.state = 'running';
     this.#guest.start();
   }
 

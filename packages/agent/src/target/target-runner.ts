@@ -240,9 +240,8 @@ export class TargetRunner extends MigrationBase<
         this.tellCoordinator({ type: 'query', ...this.about() });
         return;
       case 'stopHarts':
-        return void this.#guest
-          ?.stopHarts()
-          .catch((error) => this.log.error({ err: error }, 'harts do not stop'));
+        // It is not to be started again by a stop that came late.
+        return void this.#guest?.quarantine();
       case 'drop':
       case 'free':
         return void this.#drop();
@@ -367,7 +366,6 @@ export class TargetRunner extends MigrationBase<
   #startHarts(): void {
     const guest = this.#guest as Guest;
     guest.epoch = this.nextEpoch;
-    guest.state = 'running';
     takeLongestStallUs(guest.memory);
     guest.start();
   }
