@@ -4,7 +4,7 @@
  */
 import { test } from 'node:test';
 import { compareCases } from './riscv/compare-cases.ts';
-import { pagingCase } from './riscv/paging-cases.ts';
+import { describePaging, pagingCase, simplerPaging } from './riscv/paging-cases.ts';
 import { pagingProgram, RESULT_NAMES } from './riscv/paging-program.ts';
 import { qemuMissing } from './riscv/qemu.ts';
 
@@ -17,8 +17,11 @@ test(
     compareCases(
       {
         cpu: 'sifive-u54',
+        batch: 2000,
         make: pagingCase,
-        describe: ({ text }) => text,
+        describe: describePaging,
+        simpler: simplerPaging,
+        runs: () => 1,
         program: pagingProgram,
         resultNames: RESULT_NAMES,
       },

@@ -4,7 +4,7 @@
  */
 import { test } from 'node:test';
 import { compareCases } from './riscv/compare-cases.ts';
-import { describePrivilege, privilegeCase } from './riscv/privilege-cases.ts';
+import { describePrivilege, privilegeCase, simplerPrivilege } from './riscv/privilege-cases.ts';
 import { privilegeProgram, RESULT_NAMES } from './riscv/privilege-program.ts';
 import { qemuMissing } from './riscv/qemu.ts';
 
@@ -17,8 +17,11 @@ test(
     compareCases(
       {
         cpu: 'sifive-u54',
+        batch: 2000,
         make: privilegeCase,
         describe: describePrivilege,
+        simpler: simplerPrivilege,
+        runs: () => 1,
         program: privilegeProgram,
         resultNames: RESULT_NAMES,
       },

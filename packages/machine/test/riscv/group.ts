@@ -24,6 +24,8 @@ export const plain = (text: string, ...instructions: number[]): Group => ({
 export const keys = <K extends string>(table: { readonly [name in K]: unknown }): K[] =>
   Object.keys(table) as K[];
 
+export const hex = (value: bigint): string => `0x${value.toString(16)}`;
+
 export const source = (random: Random): number => random.between(0, 31);
 /** x0 may be named as a destination; x31 may not. */
 export const destination = (random: Random): number => random.between(0, 30);

@@ -9,6 +9,7 @@
  * machine is powered off. Machine mode, hart 0, UART polled; QEMU's `virt` addresses.
  */
 import { Assembler, writeElf } from './assembler.ts';
+import type { Detail } from './compare-cases.ts';
 import * as isa from './encode.ts';
 import { WINDOW_BASE, WINDOW_HALF_BYTES } from './group.ts';
 import type { Sequence } from './sequence.ts';
@@ -32,7 +33,7 @@ export const RESULT_NAMES: readonly string[] = [
 ];
 const RESULT_WORDS = RESULT_NAMES.length;
 
-export function harness(sequences: readonly Sequence[], detail: 'summary' | 'full'): Uint8Array {
+export function harness(sequences: readonly Sequence[], detail: Detail): Uint8Array {
   const a = new Assembler(PROGRAM);
   a.label('windowMiddle', WINDOW_MIDDLE);
   start(a);
@@ -106,7 +107,7 @@ export function powerOff(a: Assembler): void {
 }
 
 /** Entered by a jump from the end of a body, every register holding a result. */
-function epilogue(a: Assembler, detail: 'summary' | 'full'): void {
+function epilogue(a: Assembler, detail: Detail): void {
   a.label('epilogue');
   a.emit(isa.csrrw(0, isa.CSR.mscratch, 31));
   a.loadAddress(31, 'results');

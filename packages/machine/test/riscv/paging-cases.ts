@@ -6,7 +6,9 @@
  * Everything a case touches is put in place before it and looked at after it: the entries, and the word
  * that the access reaches if it is let through.
  */
+import { hex } from './group.ts';
 import type { Random } from './random.ts';
+import { withFewerBits } from './shrink.ts';
 
 /** Physical places, all in RAM but the last. The tables and targets have a page each. */
 export const PLACES = {
@@ -53,13 +55,12 @@ export interface Step {
 }
 
 export interface PagingCase {
-  readonly text: string;
   /** STEPS accesses to the same address, with no SFENCE.VMA between them. */
   readonly steps: readonly Step[];
   readonly virtual: bigint;
   readonly satp: bigint;
   /** Root to leaf, then the leaf of the next page. */
-  readonly entries: readonly [Entry, Entry, Entry, Entry];
+  readonly entries: readonly Entry[];
   /** An aligned doubleword of RAM at or near what is reached; an instruction is left as it is. */
   readonly reached: bigint;
   /**
@@ -80,6 +81,8 @@ const SV39 = 8n << 60n;
 const PAGE = 4096n;
 const ALL_ONES = (1n << 64n) - 1n;
 const LEVEL_BITS = 9n;
+/** Bits 54 to 63 of an entry. */
+const RESERVED = 0x3ffn << 54n;
 
 const shiftOf = (level: number): bigint => 12n + LEVEL_BITS * BigInt(level);
 
@@ -168,7 +171,7 @@ export function pagingCase(random: Random): PagingCase {
   const accessed = amo ? A : 0n;
   const leafOr = (at: number, table: bigint): bigint =>
     at === level ? leaf(random, at, target, user) | accessed : pointer(random, table);
-  const entries = [
+  const entries: Entry[] = [
     { at: PLACES.root + index(2), value: leafOr(2, PLACES.middle) },
     { at: PLACES.middle + index(1), value: leafOr(1, PLACES.last) },
     { at: PLACES.last + index(0), value: leaf(random, 0, target, user) | accessed },
@@ -176,13 +179,9 @@ export function pagingCase(random: Random): PagingCase {
       at: PLACES.last + (((virtual >> 12n) + 1n) & 511n) * 8n,
       value: leaf(random, 0, page + PAGE, user),
     },
-  ] as const;
+  ];
   const steps = accesses.map((access) => drawStep(random, access, machine, user));
-  const hex = (value: bigint): string => `0x${value.toString(16)}`;
-  const tried = steps.map(({ status }, i) => `${names[i]} with mstatus ${hex(status)}`).join(', ');
-  const words = entries.map(({ at, value }) => `[${hex(at)}] = ${hex(value)}`).join(', ');
   return {
-    text: `${hex(virtual)}, satp ${hex(satp)}, ${words}: ${tried}`,
     steps,
     virtual,
     satp,
@@ -191,4 +190,38 @@ export function pagingCase(random: Random): PagingCase {
     valueMask: whole ? ALL_ONES : ALL_ONES - 7n,
     causeMask: amo ? ALL_ONES - 2n : ALL_ONES,
   };
+}
+
+/** The same step again in place of another; fewer bits in mstatus and in entries. */
+export function* simplerPaging(one: PagingCase): Generator<PagingCase> {
+  const { steps, entries } = one;
+  for (const step of new Set(steps)) {
+    const instead = (by: Step) => steps.map((each) => (each === step ? by : each));
+    for (const other of steps) if (other !== step) yield { ...one, steps: instead(other) };
+    for (const status of withFewerBits(step.status, SUM | MXR)) {
+      yield { ...one, steps: instead({ ...step, status }) };
+    }
+  }
+  for (const [i, entry] of entries.entries()) {
+    for (const value of simplerValues(entry.value)) {
+      yield { ...one, entries: entries.with(i, { ...entry, value }) };
+    }
+  }
+}
+
+/**
+ * None at all, or without some of the bits that leave its kind and its target alone. A stays where it is:
+ * without it QEMU sets it before it refuses an AMO.
+ */
+function* simplerValues(value: bigint): Generator<bigint> {
+  if (value !== 0n) yield 0n;
+  yield* withFewerBits(value, RESERVED | U | D);
+}
+
+export function describePaging({ virtual, satp, entries, steps }: PagingCase): string {
+  const words = entries.map(({ at, value }) => `[${hex(at)}] = ${hex(value)}`);
+  const tried = steps.map(
+    ({ access, status }) => `${ACCESSES[access]} with mstatus ${hex(status)}`,
+  );
+  return `${hex(virtual)}, satp ${hex(satp)}, ${words.join(', ')}: ${tried.join(', ')}`;
 }

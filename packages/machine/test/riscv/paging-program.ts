@@ -10,6 +10,7 @@
  * is an ECALL. A line a case: a hash of what it left, or with `full` all of it.
  */
 import { Assembler, writeElf } from './assembler.ts';
+import type { Detail } from './compare-cases.ts';
 import * as isa from './encode.ts';
 import { powerOff, printing } from './harness.ts';
 import { ACCESSES, type PagingCase, PLACES, STEPS } from './paging-cases.ts';
@@ -141,7 +142,7 @@ function oneCase(a: Assembler): void {
   a.emit(isa.csrrw(0, CSR.satp, 0), SFENCE_VMA);
 }
 
-function report(a: Assembler, detail: 'summary' | 'full'): void {
+function report(a: Assembler, detail: Detail): void {
   for (let i = 0; i < 4; i++) {
     a.emit(ld(T2, ENTRIES_AT + 16 * i, CASE), ld(T2, 0, T2), sd(T2, i * 8, INTO));
   }
@@ -193,10 +194,7 @@ function tables(a: Assembler, cases: readonly PagingCase[]): void {
   a.label('casesEnd');
 }
 
-export function pagingProgram(
-  cases: readonly PagingCase[],
-  detail: 'summary' | 'full',
-): Uint8Array {
+export function pagingProgram(cases: readonly PagingCase[], detail: Detail): Uint8Array {
   const a = new Assembler(PROGRAM);
   start(a);
   oneCase(a);

@@ -6,7 +6,9 @@
  */
 import * as isa from './encode.ts';
 import { DYNAMIC, floatInstruction } from './float-encode.ts';
+import { hex } from './group.ts';
 import type { Random } from './random.ts';
+import { withFewerBits } from './shrink.ts';
 
 const SRET = 0x10200073;
 const SFENCE_VMA = 0x12000073;
@@ -40,6 +42,7 @@ export const EVENTS: readonly { readonly name: string; readonly words: readonly 
 const [SIE, MIE, SPIE, MPIE, SPP] = [1n << 1n, 1n << 3n, 1n << 5n, 1n << 7n, 1n << 8n];
 const [SUM, MXR, TVM, TW, TSR] = [1n << 18n, 1n << 19n, 1n << 20n, 1n << 21n, 1n << 22n];
 const MPP_SHIFT = 11n;
+const MPP = 3n << MPP_SHIFT;
 const FS_SHIFT = 13n;
 /** Software, timer and external interrupts of S mode; software interrupts of M mode. */
 const [SSI, MSI, STI, SEI] = [1n << 1n, 1n << 3n, 1n << 5n, 1n << 9n];
@@ -84,8 +87,17 @@ export function privilegeCase(random: Random): PrivilegeCase {
   };
 }
 
+/** A field without its bits, or with one less; the mode of the event and the way back to M stay. */
+export function* simplerPrivilege(one: PrivilegeCase): Generator<PrivilegeCase> {
+  const { event, ...fields } = one;
+  for (const [name, value] of Object.entries(fields)) {
+    const kept = name === 'status' ? MPP : name === 'mie' ? MSI : 0n;
+    for (const fewer of withFewerBits(value, value & ~kept)) yield { ...one, [name]: fewer };
+  }
+}
+
 export function describePrivilege(one: PrivilegeCase): string {
   const { event, ...fields } = one;
-  const values = Object.entries(fields).map(([name, value]) => `${name} 0x${value.toString(16)}`);
+  const values = Object.entries(fields).map(([name, value]) => `${name} ${hex(value)}`);
   return `${EVENTS[event]!.name}, ${values.join(', ')}`;
 }

@@ -9,6 +9,7 @@
  * can keep from M. A line a case: a hash of what was noted, or with `full` all of it.
  */
 import { Assembler, writeElf } from './assembler.ts';
+import type { Detail } from './compare-cases.ts';
 import * as isa from './encode.ts';
 import { powerOff, printing } from './harness.ts';
 import { EVENTS, type PrivilegeCase } from './privilege-cases.ts';
@@ -136,7 +137,7 @@ function handlers(a: Assembler): void {
   a.emit(isa.iType(0x13, 7, PENDING, PENDING, ~0x88));
 }
 
-function report(a: Assembler, detail: 'summary' | 'full'): void {
+function report(a: Assembler, detail: Detail): void {
   a.loadAddress(10, 'results');
   for (const [i, register] of NOTED.entries()) a.emit(sd(register, i * 8, 10));
   if (detail === 'summary') {
@@ -173,10 +174,7 @@ function tables(a: Assembler, cases: readonly PrivilegeCase[]): void {
   a.label('casesEnd');
 }
 
-export function privilegeProgram(
-  cases: readonly PrivilegeCase[],
-  detail: 'summary' | 'full',
-): Uint8Array {
+export function privilegeProgram(cases: readonly PrivilegeCase[], detail: Detail): Uint8Array {
   const a = new Assembler(PROGRAM);
   start(a);
   oneCase(a);

@@ -21,9 +21,10 @@ import {
   upper,
 } from './arithmetic-groups.ts';
 import { branch, csr, fence, indirectJump, jump, shortBranch, trap } from './control-groups.ts';
-import type { Group } from './group.ts';
+import { type Group, hex } from './group.ts';
 import { access, atomic, loop, reservation, selfModify, shortAccess } from './memory-groups.ts';
-import { Random } from './random.ts';
+import type { Random } from './random.ts';
+import { stretches } from './shrink.ts';
 
 /** What a sequence starts from. */
 export interface Input {
@@ -37,7 +38,8 @@ export interface Sequence {
   readonly groups: readonly Group[];
 }
 
-export const INPUTS = 2;
+const INPUTS = 2;
+const GROUPS_MAX = 40;
 
 /** Values at which arithmetic changes its behaviour. */
 const EDGES = [
@@ -86,9 +88,7 @@ const KINDS: readonly (readonly [weight: number, make: (random: Random) => Group
 ];
 const DRAW = KINDS.flatMap(([weight, make]) => Array.from({ length: weight }, () => make));
 
-/** The same sequence for the same seed, always. */
-export function randomSequence(seed: number, groupsMax: number): Sequence {
-  const random = new Random(seed);
+export function randomSequence(random: Random): Sequence {
   const value = (): bigint => (random.oneIn(2) ? random.pick(EDGES) : random.doubleword());
   const input = (): Input => ({
     registers: Array.from({ length: 30 }, value),
@@ -96,6 +96,33 @@ export function randomSequence(seed: number, groupsMax: number): Sequence {
   });
   return {
     inputs: Array.from({ length: INPUTS }, input),
-    groups: Array.from({ length: random.between(1, groupsMax) }, () => random.pick(DRAW)(random)),
+    groups: Array.from({ length: random.between(1, GROUPS_MAX) }, () => random.pick(DRAW)(random)),
   };
+}
+
+/** Fewer groups, one input less, zeros in registers and window. */
+export function* simplerSequences({ inputs, groups }: Sequence): Generator<Sequence> {
+  for (const [first, count] of stretches(groups.length)) {
+    yield { inputs, groups: groups.toSpliced(first, count) };
+  }
+  for (const [i, input] of inputs.entries()) {
+    if (inputs.length > 1) yield { inputs: inputs.toSpliced(i, 1), groups };
+    for (const less of simplerInputs(input)) yield { inputs: inputs.with(i, less), groups };
+  }
+}
+
+function* simplerInputs({ registers, windowSeed }: Input): Generator<Input> {
+  if (windowSeed !== 0n) yield { registers, windowSeed: 0n };
+  for (const [first, count] of stretches(registers.length)) {
+    const zeroed = registers.map((value, i) => (i < first || i >= first + count ? value : 0n));
+    if (zeroed.some((value, i) => value !== registers[i])) yield { registers: zeroed, windowSeed };
+  }
+}
+
+export function describeSequence({ inputs, groups }: Sequence): string {
+  const starts = inputs.map(({ registers, windowSeed }, i) => {
+    const values = registers.flatMap((value, x) => (value ? [`x${x + 1} ${hex(value)}`] : []));
+    return `run ${i + 1} from ${[...values, `window seed ${hex(windowSeed)}`].join(', ')}`;
+  });
+  return [...groups.map(({ text }, i) => `  ${i}: ${text}`), ...starts].join('\n');
 }
