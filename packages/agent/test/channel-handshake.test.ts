@@ -54,53 +54,61 @@ function acceptance(request: string): string {
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
 }
 
-/** A source that answers in two segments, cut where told; the second waits until the first was sent. */
-async function splittingSource(data: Buffer, cut: (responseBytes: number) => number) {
+const RESPONSE_BYTES = acceptance('').length;
+
+/** What comes with the 101, and what comes after the client's first word. */
+interface Said {
+  readonly early: Buffer;
+  readonly late: Buffer;
+}
+
+/** A source whose answer comes in two segments, cut where told for each connection. */
+async function splittingSource(t: TestContext, { early, late }: Said, cut: () => number) {
   const server = createServer({ noDelay: true }, async (socket) => {
     socket.on('error', () => {});
     const [request] = (await once(socket, 'data')) as [Buffer];
-    const response = Buffer.from(acceptance(request.toString('latin1')));
-    const whole = Buffer.concat([response, data]);
-    const at = cut(response.length);
-    socket.write(whole.subarray(0, at), () => {
-      // The client has read the first segment when it says the next thing, or nothing follows.
-      if (at === response.length) socket.once('data', () => socket.write(whole.subarray(at)));
-      else setImmediate(() => socket.write(whole.subarray(at)));
+    const answer = Buffer.concat([Buffer.from(acceptance(request.toString('latin1'))), early]);
+    const at = cut();
+    socket.once('data', () => socket.write(late));
+    socket.write(answer.subarray(0, at), () => {
+      setImmediate(() => socket.write(answer.subarray(at)));
     });
   });
+  t.after(() => server.close());
   server.listen(0, HOST);
   await once(server, 'listening');
-  return server;
+  return (server.address() as AddressInfo).port;
 }
 
-test('data that comes with the 101 closes the channel, wherever the segments part', async () => {
-  const data = Buffer.from('8203010203', 'hex');
-  // From the middle of the status line to the last byte of the response's end, and past it.
-  for (const cut of [-129, -100, -50, -2, -1, 1, 2, 5]) {
-    const server = await splittingSource(data, (bytes) => bytes + cut);
-    const { port } = server.address() as AddressInfo;
-    const takeOver = () => new Collector();
-    await assert.rejects(dialChannel({ host: HOST, port, path: '/x', takeOver }), {
-      code: 'channel.early_data',
-    });
-    server.close();
+const DATA = Buffer.from('8203010203', 'hex');
+const NOTHING = Buffer.alloc(0);
+
+test('data that comes with the 101 closes the channel, wherever the segments part', async (t) => {
+  let cut = 1;
+  const port = await splittingSource(t, { early: DATA, late: NOTHING }, () => cut);
+  const takeOver = () => new Collector();
+  for (; cut < RESPONSE_BYTES + DATA.length; cut++) {
+    // Cut there, it may be read after the channel was taken over: it is not early then.
+    if (cut === RESPONSE_BYTES) continue;
+    const dialled = dialChannel({ host: HOST, port, path: '/x', takeOver });
+    await assert.rejects(dialled, { code: 'channel.early_data' }, `cut at ${cut}`);
   }
 });
 
-test('data that waits for the first word of the client arrives whole', async () => {
-  const data = Buffer.from('8203010203', 'hex');
-  const server = await splittingSource(data, (bytes) => bytes);
-  const { port } = server.address() as AddressInfo;
-  const collector = new Collector();
-  const arrived = new Promise<void>((resolve) => {
-    collector.onBytes = () => collector.bytes.length === data.length && resolve();
-  });
-  const socket = await dialChannel({ host: HOST, port, path: '/x', takeOver: () => collector });
-  socket.write('hello');
-  await arrived;
-  assert.deepEqual(collector.bytes, [...data]);
-  socket.destroy();
-  server.close();
+test('data that waits for the first word of the client arrives whole, wherever the 101 parts', async (t) => {
+  let cut = 1;
+  const port = await splittingSource(t, { early: NOTHING, late: DATA }, () => cut);
+  for (; cut <= RESPONSE_BYTES; cut++) {
+    const collector = new Collector();
+    const arrived = new Promise<void>((resolve) => {
+      collector.onBytes = () => collector.bytes.length === DATA.length && resolve();
+    });
+    const socket = await dialChannel({ host: HOST, port, path: '/x', takeOver: () => collector });
+    socket.write('hello');
+    await arrived;
+    assert.deepEqual(collector.bytes, [...DATA], `cut at ${cut}`);
+    socket.destroy();
+  }
 });
 
 test('bytes read into the handshake buffer reach the reader in the order they came', () => {
