@@ -8,6 +8,7 @@ import {
   emptyHeader,
   encodeHeader,
   FRAME_HEADER_BYTES,
+  FRAMES,
   type FrameHeader,
   GodwitError,
   OPCODE,
@@ -208,22 +209,47 @@ function* splits(messages: readonly Buffer[]): Generator<number> {
   }
 }
 
-test('a stream lands the same however it is split in two', () => {
-  for (const [messages, kind] of [
-    [MESSAGES, 'pages'],
-    [FAULTS_MESSAGES, 'faults'],
-  ] as const) {
-    const stream = Buffer.concat(messages);
-    const whole = read(stream, [], kind);
-    assert.equal(whole.error, null);
-    for (const split of splits(messages)) {
-      const parts = read(stream, [split], kind);
-      assert.equal(parts.error, null);
-      assert.equal(parts.log.join(), whole.log.join(), `split at ${split}`);
-      assert.ok(Buffer.from(parts.ram.buffer).equals(whole.ram), `split at ${split}`);
-    }
+function landsTheSame(stream: Buffer, kind: 'pages' | 'faults', cuts: Iterable<number>): void {
+  const whole = read(stream, [], kind);
+  assert.equal(whole.error, null);
+  for (const cut of cuts) {
+    const parts = read(stream, [cut], kind);
+    assert.equal(parts.error, null);
+    assert.equal(parts.log.join(), whole.log.join(), `split at ${cut}`);
+    assert.ok(Buffer.from(parts.ram.buffer).equals(whole.ram), `split at ${cut}`);
   }
+}
+
+test('a stream lands the same however it is split in two', () => {
+  landsTheSame(STREAM, 'pages', splits(MESSAGES));
+  landsTheSame(Buffer.concat(FAULTS_MESSAGES), 'faults', splits(FAULTS_MESSAGES));
 });
+
+/** A small frame of each kind that a source sends. */
+const SMALL: { readonly [name: string]: Buffer } = {
+  WRITE: frame(1, { opcode: OPCODE.WRITE, firstPage: 2, pages: 1 }, page(2)),
+  WRITE_LIST: frame(
+    1,
+    { opcode: OPCODE.WRITE_LIST, runs: 2, pages: 2 },
+    runs(20, 1, 30, 1),
+    page(20),
+    page(30),
+  ),
+  ZERO: frame(1, { opcode: OPCODE.ZERO, runs: 2, pages: 3 }, runs(0, 1, 40, 2)),
+  READ_RESPONSE: frame(1, { opcode: OPCODE.READ_RESPONSE, runs: 1, pages: 1 }, runs(5, 1), page(5)),
+  BARRIER: frame(1, { opcode: OPCODE.BARRIER, round: 9 }),
+};
+
+for (const [name, { from, on }] of Object.entries(FRAMES)) {
+  if (from === 'target') continue;
+  for (const kind of on === 'both' ? (['pages', 'faults'] as const) : [on]) {
+    test(`every cut of a ${name} on a ${kind} channel and of its neighbours`, () => {
+      const after = frame(2, { opcode: OPCODE.BARRIER, round: 1 });
+      const stream = Buffer.concat([message(WS_PING, Buffer.from('abc')), SMALL[name]!, after]);
+      landsTheSame(stream, kind, stream.keys());
+    });
+  }
+}
 
 test('pages are said to be written before their bytes come; zero pages are not written where they are zero', () => {
   const zeros = frame(1, { opcode: OPCODE.ZERO, runs: 1, pages: 2 }, runs(4, 2));
