@@ -29,6 +29,7 @@ import {
   type Status,
 } from '@godwit/protocol';
 import { CommandError, EXIT, errnoText } from './errors.ts';
+import { type HttpAnswer, type HttpRequest, httpRequest } from './http-request.ts';
 
 /** Ordinary questions are answered from memory. */
 const ASK_DEADLINE_MS = 15_000;
@@ -176,7 +177,7 @@ export class ApiClient {
   }
 
   /**
-   * The connection of one event stream; the caller reads its body.
+   * The text of one event stream, as it comes.
    * @param since id of the last event seen
    * @throws CommandError what the coordinator answered; `coordinator.unreachable`
    */
@@ -184,18 +185,18 @@ export class ApiClient {
     kinds: readonly string[],
     since: string | undefined,
     signal: AbortSignal,
-  ): Promise<ReadableStream<Uint8Array>> {
+  ): Promise<AsyncIterable<string>> {
     const query = new URLSearchParams({ kinds: kinds.join(','), ...(since && { since }) });
     const path = `/v1/events?${query}`;
-    let response: Response;
+    let answer: HttpAnswer;
     try {
-      response = await fetch(this.url + path, { headers: this.headers, signal });
+      answer = await httpRequest({ url: this.url + path, headers: this.headers, signal });
     } catch (cause) {
       throw this.#connectionError(cause, `GET ${path}`, 0);
     }
-    checkVersion(response);
-    if (response.ok && response.body !== null) return response.body;
-    throw apiError(parseJson(await response.text()), response.status, this.url);
+    checkVersion(answer);
+    if (answer.ok) return answer.chunks();
+    throw apiError(parseJson(await answer.text()), answer.status, this.url);
   }
 
   /** One WebSocket's worth of updates; ends quietly when the connection does. */
@@ -238,32 +239,35 @@ export class ApiClient {
     options: { body?: object; deadlineMs?: number } = {},
   ): Promise<T> {
     const deadlineMs = options.deadlineMs ?? ASK_DEADLINE_MS;
-    const hasBody = options.body !== undefined;
-    let response: Response;
+    const request: HttpRequest = {
+      url: this.url + path,
+      method,
+      headers: this.headers,
+      signal: AbortSignal.timeout(deadlineMs),
+      ...(options.body !== undefined && {
+        headers: { ...this.headers, 'content-type': 'application/json' },
+        body: JSON.stringify(options.body),
+      }),
+    };
+    let answer: HttpAnswer;
     let text: string;
     try {
-      response = await fetch(`${this.url}${path}`, {
-        method,
-        headers: { ...this.headers, ...(hasBody && { 'content-type': 'application/json' }) },
-        ...(hasBody && { body: JSON.stringify(options.body) }),
-        signal: AbortSignal.timeout(deadlineMs),
-      });
-      text = await response.text();
+      answer = await httpRequest(request);
+      text = await answer.text();
     } catch (cause) {
       throw this.#connectionError(cause, `${method} ${path}`, deadlineMs);
     }
-    checkVersion(response);
+    checkVersion(answer);
     const value = parseJson(text);
-    if (response.ok && value !== undefined) return value as T;
-    throw apiError(value, response.status, this.url);
+    if (answer.ok && value !== undefined) return value as T;
+    throw apiError(value, answer.status, this.url);
   }
 
   #connectionError(cause: unknown, what: string, afterMs: number): GodwitError {
     if (cause instanceof Error && cause.name === 'TimeoutError') {
       return new GodwitError('request.timed_out', { what, afterMs }, { cause });
     }
-    const inner = (cause as { cause?: { code?: string } }).cause;
-    const why = errnoText(inner?.code);
+    const why = errnoText((cause as NodeJS.ErrnoException).code);
     return new GodwitError('coordinator.unreachable', { address: this.url, why }, { cause });
   }
 }
@@ -285,9 +289,10 @@ export function hasEnded(migration: Migration): boolean {
 }
 
 /** @throws GodwitError `api.version`: whatever it answered may not mean what we read */
-function checkVersion(response: Response): void {
-  const spoken = response.headers.get(API_VERSION_HEADER);
-  if (spoken === null || spoken === String(API_VERSION)) return;
+function checkVersion(answer: HttpAnswer): void {
+  const spoken = answer.headers[API_VERSION_HEADER];
+  if (spoken === undefined || spoken === String(API_VERSION)) return;
+  answer.close();
   throw new GodwitError('api.version', { asked: String(API_VERSION), spoken: Number(spoken) });
 }
 

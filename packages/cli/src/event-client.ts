@@ -87,11 +87,11 @@ async function* eventsOf(
   signal: AbortSignal,
 ): AsyncGenerator<ServerEvent> {
   const silence = new AbortController();
-  const body = await api.openEvents(kinds, since, AbortSignal.any([signal, silence.signal]));
+  const pieces = await api.openEvents(kinds, since, AbortSignal.any([signal, silence.signal]));
   let timer = setTimeout(() => silence.abort(), 2 * EVENTS_ALIVE_MS);
   try {
     let text = '';
-    for await (const piece of body.pipeThrough(new TextDecoderStream())) {
+    for await (const piece of pieces) {
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), 2 * EVENTS_ALIVE_MS);
       const blocks = (text + piece).split('\n\n');
