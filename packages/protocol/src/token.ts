@@ -7,7 +7,6 @@
  * unit files, which are copied about. The coordinator makes the file at its first start; everybody else
  * only reads it.
  */
-import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { GodwitError } from './errors.ts';
@@ -48,8 +47,10 @@ export function tokenFile(given: TokenOrigin, env: NodeJS.ProcessEnv): string | 
 export function makeTokenFile(path: string): void {
   try {
     mkdirSync(dirname(path), { recursive: true });
+    // The global is loaded when it is used; importing node:crypto would cost every short command.
+    const token = Buffer.from(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES))).toString('hex');
     // Exclusive: of two that start at once one makes it and both read the same.
-    writeFileSync(path, `${randomBytes(TOKEN_BYTES).toString('hex')}\n`, {
+    writeFileSync(path, `${token}\n`, {
       flag: 'wx',
       mode: 0o600,
     });

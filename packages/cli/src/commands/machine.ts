@@ -5,7 +5,6 @@
  * test programs run under any test driver. The machine itself is loaded only here: the other
  * commands start without it.
  */
-import { randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import type { Count, LiveInput, Profile, RunResult } from '@godwit/machine';
 import { ELF_BYTES_MAX, GUEST_HARTS_MAX } from '@godwit/protocol';
@@ -257,12 +256,13 @@ async function linuxOf(
   clock: 'host' | 'instructions',
   { append, initrd }: RunOptions,
 ) {
+  const seed = new Uint8Array(SEED_BYTES);
   return {
     kernel: await readBytes(kernel, 'give the path of a kernel Image'),
     initrd:
       initrd === undefined ? undefined : await readBytes(initrd, 'give the path of a cpio file'),
     bootargs: append,
-    seed: clock === 'instructions' ? new Uint8Array(SEED_BYTES).fill(1) : randomBytes(SEED_BYTES),
+    seed: clock === 'instructions' ? seed.fill(1) : crypto.getRandomValues(seed),
   };
 }
 
