@@ -2,28 +2,33 @@
  * npm run bench -- machine: how fast the machine is, beside qemu-system-riscv64 with the same programs in
  * the same run.
  *
- *   npm run bench -- machine [--json --pairs 5]
+ *   npm run bench -- machine [--json --pairs 5 --no-boot]
  *
  * A sample is one process that runs one program alone; ours and QEMU's alternate, and the median counts.
  * The programs print `begin` and `end INSTRUCTIONS CHECKSUM` (packages/machine/guests/bench.h): the time
  * is from one line's arrival to the other's, so neither side's start counts. The number of instructions
  * is ours for both: QEMU does not count them, and the checksums say that it ran the same.
  *
- * With GODWIT_GUEST_IMAGE, a directory with `Image` and `initrd.cpio.gz`, both boot that kernel as well:
- * from the start of the process to the line with which its init hands over to the shell.
+ * Both boot the same Linux as well, an image of this machine or of GODWIT_GUEST_IMAGE: from the start of
+ * the process to the line with which its init hands over to the shell. `--no-boot` leaves that out. Whole
+ * runs (5 alternations or more, with the boot) write docs/results/machine.md.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { findLinux } from '@godwit/cli';
 import { guestImagePath, SPEED_PROGRAMS, type SpeedProgram } from '@godwit/machine';
+import { machineMarkdown, machineTable } from './machine-text.ts';
 import { median } from './statistics.ts';
 
 const GODWIT = fileURLToPath(new URL('../packages/cli/bin/godwit.js', import.meta.url));
 const QEMU = 'qemu-system-riscv64';
 const MEMORY_MIB = 128;
+const WHOLE_PAIRS = 5;
 /** Crypto self-tests are half of a boot, and measure nothing that this is about. */
 const APPEND = 'console=ttyS0 cryptomgr.notests';
 const READY = /^(godwit: ready|GUEST-READY)/m;
@@ -32,12 +37,14 @@ const DEADLINE_MS = 180_000;
 
 type Engine = 'godwit' | 'qemu';
 const ENGINES: readonly Engine[] = ['godwit', 'qemu'];
-type Measure = SpeedProgram | 'bootMs';
-type Samples = Record<Engine, Partial<Record<Measure, number[]>>>;
+export type Measure = SpeedProgram | 'bootMs';
+export type Samples = Record<Engine, Partial<Record<Measure, number[]>>>;
 
 interface Kernel {
   readonly image: string;
   readonly initrd: string;
+  /** For people. */
+  readonly name: string;
 }
 
 export async function machine(args: string[]): Promise<void> {
@@ -45,35 +52,50 @@ export async function machine(args: string[]): Promise<void> {
     args,
     options: {
       json: { type: 'boolean', default: false },
-      pairs: { type: 'string', default: '5' },
+      pairs: { type: 'string', default: String(WHOLE_PAIRS) },
+      'no-boot': { type: 'boolean', default: false },
     },
   });
   if (spawnSync(QEMU, ['--version']).error !== undefined) {
     throw new Error(`${QEMU} is not installed (Debian package: qemu-system-misc)`);
   }
   const pairs = Number(values.pairs);
-  const kernel = kernelOf(process.env.GODWIT_GUEST_IMAGE);
+  const importInto = mkdtempSync(join(tmpdir(), 'godwit-bench-'));
+  try {
+    const kernel = values['no-boot'] ? undefined : await kernelOf(importInto);
+    const samples = await measured(pairs, kernel);
+    if (kernel !== undefined && pairs >= WHOLE_PAIRS) {
+      const file = new URL('../docs/results/machine.md', import.meta.url);
+      writeFileSync(file, machineMarkdown(samples, pairs, kernel.name));
+    }
+    const [godwit, qemu] = ENGINES.map((engine) => medians(samples[engine]));
+    console.log(values.json ? JSON.stringify({ godwit, qemu }) : machineTable(samples));
+  } finally {
+    rmSync(importInto, { recursive: true, force: true });
+  }
+}
+
+/** @throws CommandError: no Linux is here, with how to get one; Error: the image has no initrd */
+async function kernelOf(importInto: string): Promise<Kernel> {
+  const { store, manifest } = await findLinux(process.env, importInto);
+  const { kernel, initrd, name, source } = manifest;
+  if (initrd === undefined) throw new Error(`image ${name} has no initrd, so no shell; --no-boot`);
+  return {
+    image: store.blobPath(kernel.sha256),
+    initrd: store.blobPath(initrd.sha256),
+    // Without the digest of the package that it came from.
+    name: [name, source.kernel?.replace(/ sha256:.*/, '')].filter(Boolean).join(', '),
+  };
+}
+
+async function measured(pairs: number, kernel: Kernel | undefined): Promise<Samples> {
   const samples: Samples = { godwit: {}, qemu: {} };
   for (let pair = 0; pair < pairs; pair++) {
     for (const program of SPEED_PROGRAMS) await speedPair(program, samples);
     if (kernel !== undefined) await bootPair(kernel, samples);
     process.stderr.write(`pair ${pair + 1} of ${pairs}\n`);
   }
-  const [godwit, qemu] = ENGINES.map((engine) => medians(samples[engine]));
-  if (values.json) console.log(JSON.stringify({ godwit, qemu }));
-  else print(samples);
-}
-
-/** @throws Error when the directory is named and holds no kernel */
-function kernelOf(directory: string | undefined): Kernel | undefined {
-  if (directory === undefined) {
-    process.stderr.write('no boot is measured: GODWIT_GUEST_IMAGE names no directory\n');
-    return undefined;
-  }
-  const kernel = { image: join(directory, 'Image'), initrd: join(directory, 'initrd.cpio.gz') };
-  const missing = Object.values(kernel).find((path) => !existsSync(path));
-  if (missing !== undefined) throw new Error(`GODWIT_GUEST_IMAGE: ${missing} is not there`);
-  return kernel;
+  return samples;
 }
 
 async function speedPair(program: SpeedProgram, samples: Samples): Promise<void> {
@@ -157,17 +179,4 @@ function medians(samples: Partial<Record<Measure, number[]>>): Record<string, nu
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
-}
-
-function print(samples: Samples): void {
-  const spread = (values: readonly number[]) =>
-    `${round(median(values))} (${round(Math.min(...values))} to ${round(Math.max(...values))})`;
-  console.log(`${''.padEnd(10)}${'godwit'.padEnd(30)}qemu`);
-  for (const [name, ours] of Object.entries(samples.godwit)) {
-    const theirs = samples.qemu[name as Measure]!;
-    const unit = name === 'bootMs' ? 'ms' : 'MIPS';
-    console.log(
-      `${name.padEnd(10)}${`${spread(ours)} ${unit}`.padEnd(30)}${spread(theirs)} ${unit}`,
-    );
-  }
 }

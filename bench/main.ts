@@ -41,7 +41,9 @@ if (bench === undefined) {
   try {
     await bench.run(args);
   } catch (error) {
-    console.error(`error: ${(error as Error).message}`);
+    const { message, hint } = error as Error & { hint?: string };
+    console.error(`error: ${message}`);
+    if (hint !== undefined) console.error(`hint: ${hint}`);
     process.exitCode = 1;
   }
 }
