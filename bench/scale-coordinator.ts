@@ -38,6 +38,8 @@ export interface CoordinatorFigures {
   readonly guestLsMs: number;
   /** `godwit guest ls` as a process: Node's start, the modules, the answer, the table. */
   readonly guestLsCommandMs: number;
+  /** The same command's own user and system time, on average: what other work on the machine disturbs least. */
+  readonly guestLsCommandCpuMs: number;
   readonly hostLsMs: number;
   readonly drainPlanMs: number;
   /** From the start of the process until every agent is connected again. */
@@ -62,7 +64,9 @@ export async function scaleCoordinator(scale: CoordinatorScale): Promise<Coordin
     await pause(3);
     const heartbeatCores = await cpuDuring(cluster, scale.quietS);
     const guestLsMs = await answerMs(() => cluster.get('/v1/guests'));
+    const cpuBefore = endedChildrenCpuMs();
     const guestLsCommandMs = await answerMs(() => guestLs(cluster.url, scale.guests));
+    const guestLsCommandCpuMs = (endedChildrenCpuMs() - cpuBefore) / ASKED;
     const hostLsMs = await answerMs(() => cluster.get('/v1/hosts'));
     const drainPlanMs = await answerMs(() => cluster.post('/v1/hosts/h0/drain/plan'));
     const guests = (await cluster.get<Guest[]>('/v1/guests')).filter(
@@ -73,7 +77,8 @@ export async function scaleCoordinator(scale: CoordinatorScale): Promise<Coordin
     const restartMs = await restart(cluster, agents);
     return {
       ...{ agents: scale.agents, guests: scale.guests, registerMs, createMs },
-      ...{ heartbeatCores, rssMiB, guestLsMs, guestLsCommandMs, hostLsMs, drainPlanMs, restartMs },
+      ...{ heartbeatCores, rssMiB, guestLsMs, guestLsCommandMs, guestLsCommandCpuMs },
+      ...{ hostLsMs, drainPlanMs, restartMs },
     };
   } finally {
     for (const agent of agents) agent.close();
@@ -130,9 +135,21 @@ async function cpuDuring(cluster: Cluster, seconds: number): Promise<number> {
 }
 
 function cpuSeconds(cluster: Cluster): number {
-  const stat = readFileSync(`/proc/${cluster.coordinator.process.pid}/stat`, 'utf8');
+  const [user = 0, system = 0] = cpuTicks(cluster.coordinator.process.pid!);
+  return (user + system) / TICKS_PER_SECOND;
+}
+
+/** Of the processes that this one has started and that have ended. */
+function endedChildrenCpuMs(): number {
+  const [, , user = 0, system = 0] = cpuTicks('self');
+  return ((user + system) * 1000) / TICKS_PER_SECOND;
+}
+
+/** User and system time of a process, then of its ended children (proc(5): utime to cstime). */
+function cpuTicks(pid: number | 'self'): number[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  return fields.slice(11, 15).map(Number);
 }
 
 function rssOf(cluster: Cluster): number {

@@ -19,8 +19,11 @@ const SAMPLE_BYTES = 3.5 * 1024 * MIB;
 
 export interface SizeFigures {
   readonly mib: number;
+  readonly pages: number;
   readonly moves: number;
   /** Median over the moves. */
+  readonly moveMs: number;
+  /** The same, for each page of the guest. */
   readonly usPerPage: number;
   /** Of all moves, reserving and first touch included. */
   readonly cpuUsPerPage: number;
@@ -59,10 +62,11 @@ async function sizeSample(cluster: Cluster, mib: number): Promise<SizeFigures> {
   const before = cpuSeconds(cluster);
   for (let i = 0; i < moves; i++) {
     const { result } = await move(cluster, 'g0');
-    times.push(((result?.transferMs ?? Number.NaN) * 1000) / pages);
+    times.push(result?.transferMs ?? Number.NaN);
   }
   const cpuUsPerPage = ((cpuSeconds(cluster) - before) * 1e6) / (moves * pages);
-  return { mib, moves, usPerPage: median(times), cpuUsPerPage };
+  const moveMs = median(times);
+  return { mib, pages, moves, moveMs, usPerPage: (moveMs * 1000) / pages, cpuUsPerPage };
 }
 
 export async function scaleCounts(counts: readonly number[], mib: number): Promise<CountFigures[]> {

@@ -4,12 +4,13 @@
  *   npm run bench -- scale [--json] [--only sizes,counts,coordinator]
  *                          [--sizes 64,256,1024,3584] [--agents 1000 --guests 10000]
  *
- * The parts are scale-guests.ts and scale-coordinator.ts. `--json`: the figures as the last line.
- * Results with their bounds are in docs/results/scale.md.
+ * The parts are scale-guests.ts and scale-coordinator.ts; scale-text.ts prints the tables of
+ * docs/results/scale.md, where results are with their bounds. `--json`: the figures as the last line.
  */
 import { parseArgs } from 'node:util';
 import { type CoordinatorFigures, scaleCoordinator } from './scale-coordinator.ts';
 import { type CountFigures, type SizeFigures, scaleCounts, scaleSizes } from './scale-guests.ts';
+import { countsText, type SizeCosts, sizeCosts, sizesText } from './scale-text.ts';
 
 const COUNTS = [1, 2, 4, 8];
 const COUNTS_MIB = 128;
@@ -17,6 +18,7 @@ const QUIET_S = 20;
 
 interface Figures {
   sizes?: SizeFigures[];
+  sizeCosts?: SizeCosts | undefined;
   counts?: CountFigures[];
   coordinator?: CoordinatorFigures;
 }
@@ -35,7 +37,9 @@ export async function scale(args: string[]): Promise<void> {
   const parts = values.only.split(',');
   const figures: Figures = {};
   if (parts.includes('sizes')) {
-    figures.sizes = await scaleSizes(values.sizes.split(',').map(Number));
+    const sizes = values.sizes.split(',').map(Number);
+    figures.sizes = await scaleSizes(sizes.toSorted((a, b) => a - b));
+    figures.sizeCosts = sizeCosts(figures.sizes);
   }
   if (parts.includes('counts')) figures.counts = await scaleCounts(COUNTS, COUNTS_MIB);
   if (parts.includes('coordinator')) {
@@ -47,21 +51,9 @@ export async function scale(args: string[]): Promise<void> {
 }
 
 function print({ sizes, counts, coordinator }: Figures): void {
-  const rows = (list: readonly object[]) => {
-    for (const row of list) {
-      console.log(
-        Object.entries(row)
-          .map(([name, value]) => `${name} ${Number(Number(value).toFixed(2))}`)
-          .join('   '),
-      );
-    }
-  };
-  if (sizes) {
-    rows(sizes);
-    const costs = sizes.map((each) => each.usPerPage);
-    const spread = (Math.max(...costs) / Math.min(...costs) - 1) * 100;
-    console.log(`time a page: dearest size ${spread.toFixed(0)} % above the cheapest`);
+  if (sizes) console.log(sizesText(sizes));
+  if (counts) console.log(countsText(counts));
+  for (const [name, value] of Object.entries(coordinator ?? {})) {
+    console.log(`${name} ${Number(Number(value).toFixed(2))}`);
   }
-  if (counts) rows(counts);
-  if (coordinator) rows([coordinator]);
 }
