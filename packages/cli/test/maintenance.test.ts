@@ -169,15 +169,21 @@ describe('host drain', () => {
     assert.equal(fake.asked.at(-1)?.path, '/v1/events?kinds=drain');
   });
 
-  it('Ctrl-C stops watching, not the drain', async () => {
+  it('Ctrl-C stops watching, not the drain or the restore, and says how to go on watching', async () => {
     drains(aDrain());
-    const said = await call(['host', 'drain', 'b', '--coordinator', fake.url], {
-      onOut: (soFar, signal) => {
-        if (soFar.includes('1 moving')) signal();
-      },
-    });
-    assert.equal(said.exit, EXIT.interrupted);
-    assert.match(said.err, /it goes on by itself/);
+    fake.on('POST /v1/hosts/b/restore/plan', () => aPlan({ kind: 'restore' }));
+    fake.on('POST /v1/hosts/b/restore', () => aDrain({ kind: 'restore' }));
+    for (const kind of ['drain', 'restore'] as const) {
+      fake.on('GET /v1/hosts/b/drain', () => aDrain({ kind }));
+      const said = await call(['host', kind, 'b', '--coordinator', fake.url], {
+        onOut: (soFar, signal) => {
+          if (soFar.includes('1 moving')) signal();
+        },
+      });
+      assert.equal(said.exit, EXIT.interrupted);
+      const again = new RegExp(`it goes on by itself\\. Again: godwit host ${kind} b\\n`);
+      assert.match(said.err, again);
+    }
   });
 });
 

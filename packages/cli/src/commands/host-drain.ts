@@ -104,13 +104,21 @@ async function run(kind: Drain['kind'], { api, args, io, options }: DrainCall): 
     else io.err(`goes on by itself; follow it: godwit host ${kind} ${host}\n`);
     return EXIT.ok;
   }
-  return follow(api, io, host, options.json ?? false);
+  return follow({ api, io, host, kind, isJson: options.json ?? false });
 }
 
 const PLAIN_EVERY_MS = 1_000;
 
+interface Followed {
+  readonly api: ApiClient;
+  readonly io: Io;
+  readonly host: string;
+  readonly kind: Drain['kind'];
+  readonly isJson: boolean;
+}
+
 /** @returns 0 when it completed, 130 when the watcher was interrupted. @throws CommandError otherwise */
-async function follow(api: ApiClient, io: Io, host: string, isJson: boolean): Promise<number> {
+async function follow({ api, io, host, kind, isJson }: Followed): Promise<number> {
   const stop = new AbortController();
   const release = io.onSignal(() => stop.abort());
   let last: Drain | undefined;
@@ -134,7 +142,7 @@ async function follow(api: ApiClient, io: Io, host: string, isJson: boolean): Pr
     release();
   }
   if (last?.endedAtMs === undefined) {
-    io.err(`stopped watching; it goes on by itself. Again: godwit host drain ${host}\n`);
+    io.err(`stopped watching; it goes on by itself. Again: godwit host ${kind} ${host}\n`);
     return EXIT.interrupted;
   }
   io.out(isJson ? jsonLine(last) : drainOutcomeText(last));
