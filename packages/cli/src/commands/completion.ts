@@ -6,7 +6,7 @@
  *
  * The script is made from the command tree itself, so it cannot fall behind it: an argument called
  * <guest> is completed with guests. Names are asked of the coordinator at the moment they are needed;
- * where none answers within a third of a second, there are no names, and the shell says nothing.
+ * where none answers within a second, there are no names, and the shell says nothing.
  */
 import type { Argument, Command, Option } from 'commander';
 import { type Context, does, leaf, withApi } from '../command.ts';
