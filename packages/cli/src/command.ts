@@ -50,8 +50,13 @@ export function leaf(
   return command.allowExcessArguments(false);
 }
 
-/** For commands that talk to the coordinator. */
+/** For commands that talk to the coordinator and print one of its objects. */
 export function withApi(command: Command): Command {
+  return withCoordinator(command).option('--json', 'print the API object');
+}
+
+/** For commands that talk to the coordinator and print none. */
+export function withCoordinator(command: Command): Command {
   return command
     .addOption(
       new Option(
@@ -60,8 +65,7 @@ export function withApi(command: Command): Command {
       ),
     )
     .option('--token <token>', 'cluster token')
-    .option('--token-file <file>', 'file with the cluster token')
-    .option('--json', 'print the API object');
+    .option('--token-file <file>', 'file with the cluster token');
 }
 
 /** For commands that use the images of this machine. */

@@ -273,6 +273,21 @@ describe('guest console', () => {
     assert.deepEqual(said, { exit: 0, out: 'SET A 1\nGET A\n', err: '' });
   });
 
+  it('offers what it takes: the default of --silence, and no --json, for it prints bytes', async () => {
+    const { out } = await call(['guest', 'console', '--help']);
+    const shown = /--silence <time>.*\(default: (\w+)\)/.exec(out)?.[1];
+    assert.ok(shown, out);
+    assert.doesNotMatch(out, /--json/);
+    const said = await call(
+      ['guest', 'console', 'kv', '--silence', shown, '--coordinator', coordinator.url],
+      { stdin: 'get a\n' },
+    );
+    assert.equal(said.exit, 0, said.err);
+    const refused = await call(['guest', 'console', 'kv', '--json']);
+    assert.equal(refused.exit, 2);
+    assert.match(refused.err, /unknown option '--json'/);
+  });
+
   it('ends with an interrupt', async () => {
     guest.output = 'hello';
     const said = await call(

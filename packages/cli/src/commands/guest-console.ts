@@ -5,8 +5,8 @@
  * the bytes are sent, and the command leaves when the guest has been silent for a while after the end.
  * One console types; others may watch.
  */
-import type { Command } from 'commander';
-import { type Context, does, leaf, withApi } from '../command.ts';
+import { type Command, Option } from 'commander';
+import { type Context, does, leaf, withCoordinator } from '../command.ts';
 import type { ConsoleClient } from '../console-client.ts';
 import { type CommandError, EXIT, usageError } from '../errors.ts';
 import type { Io } from '../io.ts';
@@ -14,7 +14,7 @@ import { parseDuration } from '../options.ts';
 
 /** Ctrl-], as in telnet and virsh. */
 const LEAVE_BYTE = 0x1d;
-const SILENCE_DEFAULT_MS = 1_000;
+const SILENCE_DEFAULT = '1s';
 /** Input kept for a guest that does not read; more waits in the pipe. */
 const INPUT_BYTES_MAX = 256 * 1024;
 
@@ -26,23 +26,20 @@ export function addGuestConsole(guest: Command, context: Context): void {
   ])
     .option('--read-only', 'watch; what is typed here is dropped')
     .option('--force', 'take the console over from whoever has it')
-    .option(
-      '--silence <time>',
-      'input from a pipe: leave after so much silence',
-      parseDuration,
-      SILENCE_DEFAULT_MS,
+    .addOption(
+      new Option('--silence <time>', 'input from a pipe: leave after so much silence')
+        .argParser(parseDuration)
+        .default(parseDuration(SILENCE_DEFAULT), SILENCE_DEFAULT),
     );
   interface Options {
     silence: number;
     readOnly?: boolean;
     force?: boolean;
   }
-  does<Options>(context, withApi(command), async ({ api, args, io, options }) => {
+  does<Options>(context, withCoordinator(command), async ({ api, args, io, options }) => {
     if (options.readOnly && options.force) {
       throw usageError('--read-only and --force: one of them', 'who watches takes nothing over');
     }
-    if (options.json)
-      throw usageError('--json: a console is bytes, not objects', 'leave --json out');
     const access = options.readOnly ? 'watch' : options.force ? 'take' : 'type';
     const { ConsoleClient } = await import('../console-client.ts');
     const client = new ConsoleClient({ api, guest: args[0]!, access });
