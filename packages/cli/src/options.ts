@@ -27,6 +27,7 @@ const CONFIGURABLE: ReadonlySet<string> = new Set([
   'state-dir',
   'image-dir',
   'page-ports',
+  'advertise',
   'log-level',
 ]);
 

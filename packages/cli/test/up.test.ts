@@ -138,6 +138,18 @@ describe('daemons', () => {
       assert.match(said.err, err);
     }
   });
+
+  it('take from the environment what the notes on the units set there', async () => {
+    const agent = ['agent', '--name', 'a', '--state-dir', 'x'];
+    for (const [variable, wrong] of [
+      ['GODWIT_ADVERTISE', 'nowhere'],
+      ['GODWIT_PAGE_PORTS', '9-1'],
+    ] as const) {
+      const said = await call(agent, { env: { [variable]: wrong } });
+      assert.equal(said.exit, 2);
+      assert.match(said.err, new RegExp(`${variable} is '${wrong}': expected`));
+    }
+  });
 });
 
 describe('machine run', () => {
