@@ -13,10 +13,10 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { ApiClient, findLinux, LinuxGuest, parseSize } from '@godwit/cli';
+import { ApiClient, findLinux, LinuxGuest, parseSize, splitDowntime } from '@godwit/cli';
 import type { Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
-import { type Steps, stepsOf } from './downtime-steps.ts';
+import type { Steps } from './downtime-steps.ts';
 import { linuxMarkdown, linuxTable } from './linux-text.ts';
 import { qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
@@ -108,7 +108,7 @@ type Moved = Awaited<ReturnType<typeof move>>;
 
 function add(samples: Samples, mode: (typeof OUR_MODES)[number], moved: Moved): void {
   samples.godwit[mode].push(moved.downtimeMs);
-  samples.steps[mode].push(stepsOf(moved));
+  samples.steps[mode].push(splitDowntime(moved));
   console.error(`godwit ${mode}: ${moved.downtimeMs.toFixed(2)} ms`);
 }
 

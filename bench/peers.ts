@@ -17,10 +17,10 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { followPulse, GapMeter } from '@godwit/cli';
+import { followPulse, GapMeter, splitDowntime } from '@godwit/cli';
 import type { CreateGuestRequest, Mode } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
-import { medianSteps, type Steps, stepsOf } from './downtime-steps.ts';
+import { medianSteps, type Steps } from './downtime-steps.ts';
 import { markdown, svg } from './peers-text.ts';
 import { type QemuRun, qemuRuns, requireQemu } from './qemu.ts';
 import { median } from './statistics.ts';
@@ -169,7 +169,7 @@ async function move(cluster: Cluster, mode: Mode, scenario: string): Promise<Our
     }
     await new Promise((resolve) => setTimeout(resolve, WATCHED_AFTER_MS));
     const { totalMs, downtimeMs } = ended.result;
-    const steps = stepsOf(ended.result);
+    const steps = splitDowntime(ended.result);
     const side = { mode, totalMs, downtimeMs, outsideGapMs: meter.end(), steps };
     return [say(scenario, 'godwit', side)];
   } finally {

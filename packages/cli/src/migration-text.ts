@@ -3,6 +3,7 @@
  * Pure; used by `migration show` and at the end of `guest migrate`.
  */
 import type { Migration, RoundReport } from '@godwit/protocol';
+import { downtimeRows } from './downtime.ts';
 import {
   bytesText,
   countText,
@@ -41,12 +42,10 @@ export function outcomeLines(m: Migration): string[] {
   if (m.state === 'completed' && r !== undefined) {
     const predicted = m.prediction ? ` (predicted ${number(m.prediction.downtimeMs)})` : '';
     const verified = r.verified ? '   verified' : '';
-    const s = r.steps;
     const lines = [
       `done in ${durationText(r.totalMs)}   downtime ${stallText(r.downtimeMs)}${predicted}   ` +
         `${bytesText(r.bytes)} moved${verified}`,
-      `  stop ${number(s.stopMs)} · last pages ${number(s.lastPagesMs)} · state ${number(s.stateMs)}` +
-        ` · landed ${number(s.landedMs)} · run ${number(s.runMs)} ms`,
+      `  ${stepsText(r)}`,
     ];
     if (r.faults > 0) lines.push(`  ${faultText(r)}`);
     return lines;
@@ -55,29 +54,30 @@ export function outcomeLines(m: Migration): string[] {
   return [];
 }
 
+/** "last pages 1.1 · state 0.3 · landed 0.6 · run 1.2 · rest 0.2 ms; before it stop 0.2" */
+function stepsText(r: NonNullable<Migration['result']>): string {
+  const cells = downtimeRows(r).map(([title, ms]) => `${title} ${number(ms)}`);
+  return `${cells.join(' · ')} ms; before it stop ${number(r.steps.stopMs)}`;
+}
+
 function faultText(r: NonNullable<Migration['result']>): string {
   const p50 = durationText(r.faultP50Us / 1000);
   const p99 = durationText(r.faultP99Us / 1000);
   return `${countText(r.faults)} faults, p50 ${p50}, p99 ${p99}, longest stall ${stallText(r.longestStallMs)}`;
 }
 
-const STEPS = [
-  ['lastPagesMs', 'last pages'],
-  ['stateMs', 'state'],
-  ['landedMs', 'landed'],
-  ['runMs', 'run'],
-] as const;
 const STEP_BAR_CELLS = 30;
 
-/** The blackout split into its steps, the longest with the longest bar; what lies between is waiting. */
-function downtimeLines({ downtimeMs, steps }: NonNullable<Migration['result']>): string[] {
-  const rows = STEPS.map(([name, label]) => ({ label, ms: steps[name] }));
-  const longestMs = Math.max(...rows.map(({ ms }) => ms));
+/** The blackout split into its steps, the longest with the longest bar. */
+function downtimeLines(result: NonNullable<Migration['result']>): string[] {
+  const { downtimeMs, steps } = result;
+  const rows = downtimeRows(result);
+  const longestMs = Math.max(...rows.map(([, ms]) => ms));
   const bar = (ms: number) => '#'.repeat(Math.round((STEP_BAR_CELLS * ms) / (longestMs || 1)));
   return [
     `downtime         ${stallText(downtimeMs)}; before it ${stallText(steps.stopMs)} to stop the harts`,
-    ...rows.map(({ label, ms }) =>
-      `  ${label.padEnd(14)} ${stallText(ms).padStart(8)}  ${bar(ms)}`.trimEnd(),
+    ...rows.map(([title, ms]) =>
+      `  ${title.padEnd(14)} ${stallText(ms).padStart(8)}  ${bar(ms)}`.trimEnd(),
     ),
   ];
 }

@@ -3,6 +3,7 @@ export { ApiClient, hasEnded, pause } from './api-client.ts';
 export { Cluster, type ClusterHost, type ClusterOptions } from './cluster.ts';
 export { auditText } from './commands/guest.ts';
 export { ConsoleClient, type ConsoleOptions } from './console-client.ts';
+export { DOWNTIME_STEPS, type DowntimeStep, splitDowntime } from './downtime.ts';
 export { CommandError, EXIT, usageError } from './errors.ts';
 export * from './format.ts';
 export { GapMeter } from './gap-meter.ts';

@@ -248,7 +248,10 @@ describe('guest migrate', () => {
       lines[3]!,
       /^done in 0\.46 s {3}downtime 3\.4 ms \(predicted 3\.1\) {3}1\.03 GiB moved {3}verified$/,
     );
-    assert.match(lines[4]!, /stop 0\.2 · last pages 1\.1 · state 0\.3 · landed 0\.6 · run 1\.2 ms/);
+    assert.equal(
+      lines[4],
+      '  last pages 1.1 · state 0.3 · landed 0.6 · run 1.2 · rest 0.2 ms; before it stop 0.2',
+    );
     assert.equal(lines.length, 5);
   });
 
@@ -332,6 +335,12 @@ describe('guest migrate', () => {
       said.out,
       /post-copy +812 faults, p50 0\.1 ms, p99 0\.4 ms, longest stall 4\.1 ms/,
     );
+    const steps = [
+      ...said.out.matchAll(/^ {2}(?:last pages|state|landed|run|rest) +([\d.]+) ms/gm),
+    ];
+    assert.equal(steps.length, 5, said.out);
+    const sum = steps.reduce((all, [, ms]) => all + Number(ms), 0);
+    assert.equal(sum.toFixed(1), '3.4', 'the steps are the downtime, all of it');
   });
 });
 
