@@ -30,7 +30,7 @@ export const CONTROL_SIZE = 65536;
 export const HARTS = CONTROL + CONTROL_SIZE;
 export const HART_SIZE = 65536;
 
-/** Software TLBs: read, write and fetch entries of one hart, direct-mapped. */
+/** Software TLBs: read, write and fetch entries of one hart, two sets (docs/decisions/0013-tlb-of-two-sets.md). */
 export const TLB = HARTS + HARTS_MAX * HART_SIZE;
 export const TLB_SIZE = 131072;
 
