@@ -13,7 +13,7 @@
  * the process to the line with which its init hands over to the shell. `--no-boot` leaves that out. Whole
  * runs (5 alternations or more, with the boot) write docs/results/machine.md.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,6 +23,7 @@ import { parseArgs } from 'node:util';
 import { findLinux } from '@godwit/cli';
 import { guestImagePath, SPEED_PROGRAMS, type SpeedProgram } from '@godwit/machine';
 import { machineMarkdown, machineTable } from './machine-text.ts';
+import { requireProgram } from './programs.ts';
 import { median } from './statistics.ts';
 
 const GODWIT = fileURLToPath(new URL('../packages/cli/bin/godwit.js', import.meta.url));
@@ -56,9 +57,7 @@ export async function machine(args: string[]): Promise<void> {
       'no-boot': { type: 'boolean', default: false },
     },
   });
-  if (spawnSync(QEMU, ['--version']).error !== undefined) {
-    throw new Error(`${QEMU} is not installed (Debian package: qemu-system-misc)`);
-  }
+  requireProgram(QEMU, 'qemu-system-misc');
   const pairs = Number(values.pairs);
   const importInto = mkdtempSync(join(tmpdir(), 'godwit-bench-'));
   try {

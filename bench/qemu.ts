@@ -3,12 +3,14 @@
  * the benchmark.
  *
  *   GODWIT_QEMU_PEER    directory with migrate.py, which takes --guest --mem --scenarios --modes --runs --json
- *                       and ends with a line {"results": [{scenario, mode, ok, total_ms, ...}]}
+ *                       and ends with a line {"results": [{scenario, mode, ok, total_ms, ...}]};
+ *                       it needs python3, QEMU for riscv64 (QEMU names another one) and a C compiler
  *   GODWIT_GUEST_IMAGE  directory with its guest: kernel, initramfs, load generator
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { requireProgram } from './programs.ts';
 
 export interface QemuRun {
   readonly mode: string;
@@ -32,11 +34,19 @@ interface Result {
   readonly beat_worst_ms: Spread | null;
 }
 
-/** @throws Error that names the variable or the file that is missing */
+/** What the scripts are written in, what they run, and what they compile their warm-up of memory with. */
+function requireItsPrograms(): void {
+  requireProgram('python3', 'python3');
+  requireProgram(process.env.QEMU || 'qemu-system-riscv64', 'qemu-system-misc');
+  requireProgram('cc', 'gcc, with libc6-dev');
+}
+
+/** @throws Error that names the package, the variable or the file that is missing */
 export function requireQemu(): { script: string; image: string } {
   const { GODWIT_QEMU_PEER: peer, GODWIT_GUEST_IMAGE: image } = process.env;
   if (!peer) throw new Error('GODWIT_QEMU_PEER does not name the directory of the peer');
   if (!image) throw new Error('GODWIT_GUEST_IMAGE does not name the directory of its guest');
+  requireItsPrograms();
   const script = join(peer, 'migrate.py');
   for (const file of [script, join(image, 'Image')]) {
     if (!existsSync(file)) throw new Error(`${file} does not exist`);

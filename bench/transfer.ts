@@ -20,7 +20,8 @@ import type { Migration } from '@godwit/protocol';
 import { WebSocket } from 'ws';
 import { type BareSample, bareSockets } from './bare-sockets.ts';
 import { Cluster } from './cluster.ts';
-import { type Iperf3Sample, iperf3, requireIperf3 } from './iperf3.ts';
+import { type Iperf3Sample, iperf3 } from './iperf3.ts';
+import { requireProgram } from './programs.ts';
 import { median } from './statistics.ts';
 
 const GIB = 2 ** 30;
@@ -47,7 +48,7 @@ export async function transfer(args: string[]): Promise<void> {
       gib: { type: 'string', default: '1' },
     },
   });
-  requireIperf3();
+  requireProgram('iperf3', 'iperf3');
   const counts = values.channels.split(',').map(Number);
   const bytes = Number(values.gib) * GIB;
   const moves = Number(values.moves);
