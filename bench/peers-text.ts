@@ -1,10 +1,11 @@
 /**
  * The result of the peers benchmark for people: a table, and bars.
  *
- *   peers.ts -> [peers text] -> docs/results/peers.md, docs/results/peers.svg
+ *   peers.ts -> [peers text] -> docs/results/peers.md and .svg, or peers-quick.md and .svg
  */
 import { STEP_TITLES } from './downtime-steps.ts';
 import type { PeerResult, Side } from './peers.ts';
+import { writtenBy } from './result-text.ts';
 
 const FIGURES: readonly [keyof Side & `${string}Ms`, string][] = [
   ['totalMs', 'total ms'],
@@ -12,15 +13,28 @@ const FIGURES: readonly [keyof Side & `${string}Ms`, string][] = [
   ['outsideGapMs', 'outside gap ms'],
 ];
 
-export function markdown(
-  scenarios: readonly PeerResult[],
-  run: { pairs: number; memoryMiB: number },
-): string {
+/** Why these: all that the scripts know were compared once. */
+const MODES_TRIED =
+  'Ours are all there are. QEMU is given three of those that its scripts know: `plain`, which is what it does ' +
+  'unasked; `multifd4`, the most streams; `preempt-r1`, post-copy after the first round with faults overtaking. ' +
+  'All of them were compared once, and wherever there was data to move the least total was one of these.';
+
+export interface PeersRun {
+  readonly pairs: number;
+  readonly memoryMiB: number;
+  readonly isWhole: boolean;
+  /** File name of the bars, beside the text. */
+  readonly picture: string;
+}
+
+export function markdown(scenarios: readonly PeerResult[], run: PeersRun): string {
+  const { pairs, memoryMiB, isWhole, picture } = run;
   const lines = [
-    '# Beside QEMU',
+    isWhole ? '# Beside QEMU' : '# Beside QEMU, a quick look',
     '',
-    '`npm run bench -- peers` wrote this file. Loopback, ' +
-      `${run.memoryMiB} MiB guests, medians of ${run.pairs} alternations, each side in its quickest mode.`,
+    `${writtenBy('npm run bench -- peers')}, loopback, ${memoryMiB} MiB guests, ` +
+      `medians of ${pairs} ${pairs === 1 ? 'alternation' : 'alternations'}, each side in the quickest mode it tried.` +
+      (isWhole ? '' : ' Too few or too small to compare anything by: the whole run does.'),
     '',
     '| scenario | figure | godwit | QEMU | ratio |',
     '|---|---|---|---|---|',
@@ -32,7 +46,8 @@ export function markdown(
       lines.push(`| | ${title} | ${godwit[key].toFixed(1)} | ${qemu[key].toFixed(1)} | ${ratio} |`);
     }
   }
-  lines.push('', '![total time and downtime](peers.svg)', '', '## Every mode', '');
+  lines.push('', `![total time and downtime](${picture})`, '', '## Every mode that was tried', '');
+  lines.push(MODES_TRIED, '');
   lines.push('| scenario | who | mode | total ms | downtime ms | outside gap ms |');
   lines.push('|---|---|---|---|---|---|');
   for (const { name, modes } of scenarios) {

@@ -11,9 +11,10 @@
  *
  * Ours writes 1 MiB/s where the scenario says idle: its count of writes is the heartbeat that is watched
  * from outside, as QEMU's guest prints one on its console, and for as long after the move as the peer's
- * is: a stall that comes late counts on both sides. A pair is one move in every mode by either side; the
- * mode with the least median total stands for its side, and every mode is told below. --quick is one pair with half of the memory and
- * writes no result; otherwise docs/results/peers.md and .svg are written.
+ * is: a stall that comes late counts on both sides. A pair is one move in each of its modes by either side;
+ * the mode with the least median total stands for its side, and all of them are told below. The result is
+ * docs/results/peers.md and .svg; that of --quick (one pair, half of the memory), or of fewer pairs than a
+ * whole run has, goes to peers-quick.md and .svg beside them, which are not kept.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -29,9 +30,13 @@ const MIB = 2 ** 20;
 /** The peer's guest is watched for so long after its move. */
 const WATCHED_AFTER_MS = 1000;
 const MODES: readonly Mode[] = ['precopy', 'postcopy', 'hybrid'];
-/** The peer's best mode differs by scenario: plain, more streams, post-copy that lets faults overtake. */
+/**
+ * The peer's best mode differs by scenario: plain, more streams, post-copy that lets faults overtake. Its
+ * scripts know more; each mode would add a minute or two to a whole run for each scenario.
+ */
 const QEMU_MODES = ['plain', 'multifd4', 'preempt-r1'];
-const QEMU_MODES_QUICK = ['plain'];
+const WHOLE = { pairs: 7, memoryMiB: 1024 } as const;
+const QUICK = { pairs: 1, memoryMiB: 512 } as const;
 /** What Linux itself needs beside the random bytes, as the peer's count of sent bytes shows. */
 const LINUX_BYTES = 56 * MIB;
 
@@ -81,7 +86,7 @@ export interface PeerResult {
   readonly link: 'loopback';
   readonly godwit: Side;
   readonly qemu: Side;
-  /** Every mode of either side, medians, the quickest first. */
+  /** Every mode that either side tried, medians, the quickest first. */
   readonly modes: { readonly godwit: readonly Side[]; readonly qemu: readonly Side[] };
   /** Where the downtime of each of our modes went. */
   readonly steps: readonly { readonly mode: string; readonly cells: readonly string[] }[];
@@ -98,27 +103,21 @@ export async function peers(args: string[]): Promise<void> {
     },
   });
   requireQemu();
-  const memoryMiB = Number(values['memory-mib'] ?? (values.quick ? 512 : 1024));
-  const pairs = Number(values.pairs ?? (values.quick ? 1 : 7));
-  const qemuModes = values.quick ? QEMU_MODES_QUICK : QEMU_MODES;
+  const usual = values.quick ? QUICK : WHOLE;
+  const memoryMiB = Number(values['memory-mib'] ?? usual.memoryMiB);
+  const pairs = Number(values.pairs ?? usual.pairs);
   const scenarios: PeerResult[] = [];
-  for (const scenario of SCENARIOS) {
-    scenarios.push(await measured(scenario, pairs, memoryMiB, qemuModes));
-  }
-  const text = markdown(scenarios, { pairs, memoryMiB });
-  if (!values.quick) {
-    writeFileSync(new URL('../docs/results/peers.md', import.meta.url), text);
-    writeFileSync(new URL('../docs/results/peers.svg', import.meta.url), svg(scenarios));
-  }
+  for (const scenario of SCENARIOS) scenarios.push(await measured(scenario, pairs, memoryMiB));
+  const isWhole = pairs >= WHOLE.pairs && memoryMiB >= WHOLE.memoryMiB;
+  const name = isWhole ? 'peers' : 'peers-quick';
+  const text = markdown(scenarios, { pairs, memoryMiB, isWhole, picture: `${name}.svg` });
+  const results = new URL('../docs/results/', import.meta.url);
+  writeFileSync(new URL(`${name}.md`, results), text);
+  writeFileSync(new URL(`${name}.svg`, results), svg(scenarios));
   console.log(values.json ? JSON.stringify({ scenarios }) : text);
 }
 
-async function measured(
-  scenario: Scenario,
-  pairs: number,
-  memoryMiB: number,
-  qemuModes: readonly string[],
-): Promise<PeerResult> {
+async function measured(scenario: Scenario, pairs: number, memoryMiB: number): Promise<PeerResult> {
   const { name } = scenario;
   const cluster = await Cluster.start({ agents: 2 });
   try {
@@ -134,7 +133,7 @@ async function measured(
     const [ours, theirs]: [OurSide[], QemuRun[]] = [[], []];
     for (let pair = 0; pair < pairs; pair++) {
       for (const mode of MODES) ours.push(...(await move(cluster, mode, name)));
-      for (const run of await qemuRuns(name, qemuModes, `${memoryMiB}M`)) {
+      for (const run of await qemuRuns(name, QEMU_MODES, `${memoryMiB}M`)) {
         theirs.push(say(name, 'qemu', run));
       }
     }

@@ -1,7 +1,7 @@
 /**
  * What the result files of the benchmarks have in common: how they begin, how samples are told, goals.
  *
- *   linux-text.ts, machine-text.ts -> [result text] -> docs/results/*.md
+ *   linux-text.ts, machine-text.ts, peers-text.ts -> [result text] -> docs/results/*.md
  */
 import { cpus, loadavg } from 'node:os';
 import { percentile } from './statistics.ts';
