@@ -8,6 +8,7 @@
  * Files of the packages run two at a time, because many start processes: more would measure the machine's
  * patience. Those of bench and demo load whole clusters, whose switchovers have deadlines, with guests that
  * write as fast as they can; beside another they would measure it too, so they run by themselves.
+ * At the end of each of the two runs stands what was skipped, and why.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,6 +24,11 @@ const GROUPS = [
 ] as const;
 /** No single file may keep the rest waiting for ever. */
 const FILE_DEADLINE_MS = 300_000;
+
+/** As Node shows them, and then what was skipped. */
+const REPORTERS = ['spec', fileURLToPath(new URL('skipped.ts', import.meta.url))].flatMap(
+  (reporter) => [`--test-reporter=${reporter}`, '--test-reporter-destination=stdout'],
+);
 
 const given = process.argv.slice(2);
 const options = given.filter((argument) => argument.startsWith('-'));
@@ -50,7 +56,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 /** @returns the exit code of Node's runner */
 async function run({ files, concurrency }: (typeof runs)[number]): Promise<number> {
-  const defaults = [`--test-concurrency=${concurrency}`, `--test-timeout=${FILE_DEADLINE_MS}`];
+  const defaults = [
+    ...(options.some((option) => option.startsWith('--test-reporter')) ? [] : REPORTERS),
+    ...[`--test-concurrency=${concurrency}`, `--test-timeout=${FILE_DEADLINE_MS}`],
+  ];
   runner = spawn(process.execPath, ['--test', ...defaults, ...options, ...files], {
     cwd: ROOT,
     stdio: 'inherit',

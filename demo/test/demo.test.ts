@@ -13,6 +13,9 @@ import { fileURLToPath } from 'node:url';
 import type { MoveRecord } from '../report.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+/** For node:test's `skip`. */
+const NO_LINUX =
+  !process.env.GODWIT_GUEST_IMAGE && 'needs GODWIT_GUEST_IMAGE=DIR with Image and initrd.cpio.gz';
 
 interface Run {
   readonly exit: number;
@@ -106,37 +109,35 @@ describe('demo', () => {
     });
   }
 
-  if (process.env.GODWIT_GUEST_IMAGE) {
-    it('moves a Linux in use as well, and leaves nothing', async () => {
-      const run = await demo(['--quick', '--linux', '--json']);
-      assert.equal(run.exit, 0, run.err);
-      const { ok, linux, migrations } = JSON.parse(run.out.trimEnd().split('\n').at(-1)!) as {
-        ok: boolean;
-        linux: { bootMs: number; memoryMiB: number };
-        migrations: MoveRecord[];
-      };
-      assert.equal(ok, true);
-      assert.equal(linux.memoryMiB, 256);
-      assert.ok(linux.bootMs > 0);
-      const moves = migrations.filter(({ kind }) => kind === 'linux');
-      const modes = ['precopy', 'precopy', 'postcopy', 'postcopy', 'hybrid', 'hybrid'];
-      assert.deepEqual(
-        moves.map(({ guest, mode, verified }) => [guest, mode, verified]),
-        modes.map((mode) => ['linux', mode, true]),
-      );
-      for (const { outsideGapMs } of moves) assert.ok(outsideGapMs > 0);
-      assert.match(run.err, /linux {4}up in .* none lost or twice; no complaint in dmesg/);
-      assert.match(run.err, /sleeper {2}by its own clock/);
-      assert.deepEqual([run.processes, run.files], [[], []]);
-    });
+  it('moves a Linux in use as well, and leaves nothing', { skip: NO_LINUX }, async () => {
+    const run = await demo(['--quick', '--linux', '--json']);
+    assert.equal(run.exit, 0, run.err);
+    const { ok, linux, migrations } = JSON.parse(run.out.trimEnd().split('\n').at(-1)!) as {
+      ok: boolean;
+      linux: { bootMs: number; memoryMiB: number };
+      migrations: MoveRecord[];
+    };
+    assert.equal(ok, true);
+    assert.equal(linux.memoryMiB, 256);
+    assert.ok(linux.bootMs > 0);
+    const moves = migrations.filter(({ kind }) => kind === 'linux');
+    const modes = ['precopy', 'precopy', 'postcopy', 'postcopy', 'hybrid', 'hybrid'];
+    assert.deepEqual(
+      moves.map(({ guest, mode, verified }) => [guest, mode, verified]),
+      modes.map((mode) => ['linux', mode, true]),
+    );
+    for (const { outsideGapMs } of moves) assert.ok(outsideGapMs > 0);
+    assert.match(run.err, /linux {4}up in .* none lost or twice; no complaint in dmesg/);
+    assert.match(run.err, /sleeper {2}by its own clock/);
+    assert.deepEqual([run.processes, run.files], [[], []]);
+  });
 
-    it('leaves nothing when interrupted while Linux boots', async () => {
-      const run = await demo(['--quick', '--linux'], { interruptAt: /booting Linux/ });
-      assert.equal(run.exit, 130, run.err);
-      assert.match(run.err, /error: interrupted/);
-      assert.deepEqual([run.processes, run.files], [[], []]);
-    });
-  }
+  it('leaves nothing when interrupted while Linux boots', { skip: NO_LINUX }, async () => {
+    const run = await demo(['--quick', '--linux'], { interruptAt: /booting Linux/ });
+    assert.equal(run.exit, 130, run.err);
+    assert.match(run.err, /error: interrupted/);
+    assert.deepEqual([run.processes, run.files], [[], []]);
+  });
 
   it('says what is missing, before anything starts, when there is no Linux to move', async () => {
     const env = { GODWIT_GUEST_IMAGE: '', GODWIT_IMAGE_DIR: '/nowhere' };

@@ -26,7 +26,9 @@ test('threads above what is kept warm end, and one that is borrowed does not', a
   assert.equal(workers().workers.length, 0);
 });
 
-test('a thread is named after its file', { skip: process.platform !== 'linux' }, async () => {
+test('a thread is named after its file', {
+  skip: process.platform !== 'linux' && 'needs Linux',
+}, async () => {
   await warmUp([[SCRUB_THREAD, 1]]);
   const names = readdirSync('/proc/self/task').map((id) =>
     readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim(),

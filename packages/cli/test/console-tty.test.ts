@@ -19,7 +19,9 @@ const LEAVE = '\x1d';
 /** All bytes but the one that leaves. */
 const ALL = Buffer.from(Array.from({ length: 256 }, (_, i) => i).filter((byte) => byte !== 0x1d));
 
-describe('a console on a terminal', { skip: PYTHON === undefined && 'needs python3' }, () => {
+const NO_PYTHON = PYTHON === undefined && 'needs python3: install Debian package python3';
+
+describe('a console on a terminal', { skip: NO_PYTHON }, () => {
   let coordinator: FakeCoordinator;
   let a: FakeAgent;
   let b: FakeAgent;

@@ -1,5 +1,5 @@
 /** Archives made by hand for the tests: honest ones byte by byte, so that hostile ones are a change. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 
 export interface TarMember {
   readonly name: string;
@@ -63,7 +63,11 @@ export function makeDeb(
   ]);
 }
 
-/** By the machine's own xz; a test that needs it asks first. */
+/** For node:test's `skip`, of tests that call `xz`. */
+export const NO_XZ =
+  spawnSync('xz', ['--version']).error !== undefined && 'needs xz: install Debian package xz-utils';
+
+/** By the machine's own xz. */
 export function xz(data: Uint8Array): Buffer {
   return execFileSync('xz', ['-c'], { input: data });
 }

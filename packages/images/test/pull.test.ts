@@ -12,9 +12,13 @@ import { type Pulled, pullImage } from '../src/pull.ts';
 import { ImageStore } from '../src/store.ts';
 import { Signer, writeRepository } from './repository.ts';
 
-const CAN_RUN = ['apt-get', 'gpg', 'gpgv'].every((name) => existsSync(`/usr/bin/${name}`));
+const MISSING = ['apt-get', 'gpg', 'gpg-agent', 'gpgv'].filter(
+  (name) => !existsSync(`/usr/bin/${name}`),
+);
+const SKIP =
+  MISSING.length > 0 && `needs ${MISSING.join(', ')}: Debian packages apt, gpg, gpg-agent, gpgv`;
 
-describe('image pull', { skip: !CAN_RUN && 'needs apt and gpg' }, () => {
+describe('image pull', { skip: SKIP }, () => {
   const root = mkdtempSync(join(tmpdir(), 'godwit-pull-'));
   const signers: Signer[] = [];
   const newSigner = (name: string) => {
@@ -28,7 +32,7 @@ describe('image pull', { skip: !CAN_RUN && 'needs apt and gpg' }, () => {
   });
   let count = 0;
   const fresh = () => join(root, `directory-${++count}`);
-  const signer = CAN_RUN ? newSigner('archive') : undefined;
+  const signer = MISSING.length === 0 ? newSigner('archive') : undefined;
 
   async function pull(
     mirror: string,

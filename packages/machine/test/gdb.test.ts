@@ -59,7 +59,7 @@ function gdbMissing(): string | false {
     execFileSync('gdb-multiarch', ['--version']);
     return false;
   } catch {
-    return 'gdb-multiarch is not installed';
+    return 'needs gdb-multiarch: install Debian package gdb-multiarch';
   }
 }
 

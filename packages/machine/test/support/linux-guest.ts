@@ -1,7 +1,7 @@
 /**
  * A Linux guest for tests, when a built one lies at hand: GODWIT_GUEST_IMAGE names a folder with `Image`,
  * `initrd.cpio.gz` (busybox, a shell on the console) and `initrd-tiny.cpio.gz` (says that it is there and
- * powers off). Without it the tests of this kind do not exist: nothing else here needs a kernel.
+ * powers off). Without it the tests of this kind are skipped: nothing else here needs a kernel.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,13 +13,15 @@ import { loadLinux } from '../../src/linux-loader.ts';
 import { guestEnd, loadMachine, retiredInstructions } from '../../src/machine.ts';
 
 const FOLDER = process.env.GODWIT_GUEST_IMAGE;
+const FILES = 'Image, initrd.cpio.gz and initrd-tiny.cpio.gz';
 const MIB = 1048576;
 /** As images have it: half of a boot are the self-tests of the kernel's cryptography. */
 const BOOTARGS = 'console=ttyS0 earlycon cryptomgr.notests';
 
-/** A test that is there when the image is. */
+/** A test that is skipped, and says what it lacks, where there is no image. */
 export function linuxTest(name: string, body: (t: TestContext) => Promise<void>): void {
-  if (FOLDER) test(name, body);
+  const skip = !FOLDER && `needs GODWIT_GUEST_IMAGE=DIR with ${FILES}`;
+  test(name, { skip }, body);
 }
 
 export interface LinuxGuest {
