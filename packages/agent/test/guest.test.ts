@@ -14,8 +14,9 @@ import {
   testBit,
 } from '@godwit/machine';
 import { GodwitError, type GuestSpec } from '@godwit/protocol';
-import { Guest, type GuestEnding } from '../src/guest/guest.ts';
+import { Guest } from '../src/guest/guest.ts';
 import { auditGuest } from '../src/guest/guest-audit.ts';
+import type { GuestEnding } from '../src/guest/guest-ending.ts';
 import { checkStateVersion, stateVersion } from '../src/guest/guest-state.ts';
 import { MemoryPool } from '../src/guest/memory-pool.ts';
 import { runMemoryTask } from '../src/guest/memory-task.ts';

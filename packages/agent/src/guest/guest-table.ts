@@ -5,7 +5,8 @@
  * leased ends for its migration first, and for its owner when the lease is over. A guest that rebooted
  * is started again here, if what it was made of is at hand; only then does a reboot not end it.
  */
-import type { Guest, GuestEnding } from './guest.ts';
+import type { Guest } from './guest.ts';
+import type { GuestEnding } from './guest-ending.ts';
 
 export interface GuestTableEvents {
   /** It is on this host from now on, or is to come. */

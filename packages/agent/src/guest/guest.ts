@@ -33,20 +33,13 @@ import { GodwitError, type GuestReport, type GuestSpec } from '@godwit/protocol'
 import type { Log } from '../log.ts';
 import { type BootSource, bootGuest } from './boot.ts';
 import { DirtyMeter } from './dirty-meter.ts';
+import { ENDINGS, type GuestEnding } from './guest-ending.ts';
 import { checkGuestSpec, workloadSpecOf, writeIdentity } from './guest-spec.ts';
 import { captureGuest, restoreGuest } from './guest-state.ts';
 import { asGodwitError } from './machine-errors.ts';
 import type { MemoryPool } from './memory-pool.ts';
 import { incomingByte, runMemoryTask } from './memory-task.ts';
 import { Vcpus } from './vcpus.ts';
-
-/** How a guest ended by itself. */
-export interface GuestEnding {
-  readonly event: 'powerOff' | 'reboot' | 'exit' | 'crash' | 'stopAt';
-  readonly code: number;
-  /** At a `stopAt`: SHA-256 of RAM and machine state. */
-  readonly digest?: string;
-}
 
 /** Something asked or suffered under a lease, to be done when it ends. */
 export interface Latched {
@@ -63,14 +56,6 @@ export interface MakeGuest {
   readonly pool: MemoryPool;
   readonly log: Log;
 }
-
-const ENDINGS = {
-  'power-off': 'powerOff',
-  reboot: 'reboot',
-  tohost: 'exit',
-  crash: 'crash',
-  'stop-at': 'stopAt',
-} as const;
 
 /** Holds the guest while it reboots, as a migration does. */
 const REBOOT_LEASE = 'reboot';
