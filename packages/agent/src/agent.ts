@@ -41,7 +41,7 @@ import { endIdleThreads } from './thread.ts';
 export interface MigrationHost {
   /** False: not about a migration. */
   onMessage(message: Message): boolean;
-  /** Open migrations, for the hello. */
+  /** For the hello: open migrations, and the newest of those that ended. */
   reports(): MigrationReport[];
   onPeerSocket(socket: WebSocket): void;
   /** A leased guest ended by itself. False: no migration holds it. */
@@ -287,9 +287,9 @@ export class Agent {
   }
 
   #guestReports(): GuestReport[] {
-    const phases = new Map(this.migrations.reports().map((each) => [each.guest, each.phase]));
+    const phases = new Map(this.migrations.reports().map((each) => [each.migration, each.phase]));
     return [...this.guests.values()].map((guest) => {
-      const phase = guest.lease === undefined ? undefined : phases.get(guest.name);
+      const phase = guest.lease === undefined ? undefined : phases.get(guest.lease);
       return { ...guest.report(), ...(phase !== undefined && { phase }) };
     });
   }

@@ -133,12 +133,21 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
     let why = 'closed';
     this.#socket = socket;
     this.#heardAtMs = performance.now();
-    socket.on('open', () => socket.send(encodeMessage(this.#options.hello())));
+    socket.on('open', () => this.#greet(socket));
     socket.on('message', (data, isBinary) => this.#receive(socket, data as Buffer, isBinary));
     socket.on('error', (error) => {
       why = error.message;
     });
     socket.on('close', (code, reason) => this.#lost(socket, `${why} (${code} ${reason})`));
+  }
+
+  /** A hello that cannot be made ends this connection, not the process; the next one makes it anew. */
+  #greet(socket: WebSocket): void {
+    try {
+      socket.send(encodeMessage(this.#options.hello()));
+    } catch (thrown) {
+      this.#breakOff(socket, GodwitError.from(thrown));
+    }
   }
 
   #receive(socket: WebSocket, data: Buffer, isBinary: boolean): void {
@@ -149,10 +158,14 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
       this.#take(decodeMessage(data, 'agent', 'coordinator'));
     } catch (error) {
       if (!(error instanceof GodwitError)) throw error;
-      this.#lastWhy = error.message;
-      this.#log.error({ code: error.code }, error.message);
-      socket.close(1008, error.code);
+      this.#breakOff(socket, error);
     }
+  }
+
+  #breakOff(socket: WebSocket, { code, message }: GodwitError): void {
+    this.#lastWhy = message;
+    this.#log.error({ code }, message);
+    socket.close(1008, code);
   }
 
   #take(message: Message): void {

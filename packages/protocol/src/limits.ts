@@ -84,6 +84,11 @@ export const CHANNEL_GENERATIONS_MAX = 64;
 export const CONTROL_MESSAGE_BYTES_MAX = 48 * 1024 * 1024;
 export const TEXT_CHARS_MAX = 4096;
 export const GUESTS_PER_HOST_MAX = 4096;
+/**
+ * Migrations told in one hello: every one that is open at the agent, and of those that ended the newest,
+ * whose ends the coordinator may not have heard of. An agent with so many open that there would be no
+ * room for such news (MOVES_PER_HOST_MAX) takes no other.
+ */
 export const MIGRATIONS_PER_HOST_MAX = 256;
 export const ROUNDS_MAX = 100_000;
 /** 256-bit random number in hex. */
@@ -151,5 +156,8 @@ relation(ZERO_PAGES_MAX >= STRIPE_PAGES, 'a stripe of zeros is one frame');
 relation(PUSH_PAGES_MAX * PAGE_BYTES <= PUSH_CREDIT_BYTES, 'likewise for a pushed frame');
 relation(LANDED_DEADLINE_MS < OFFERED_DEADLINE_MS, 'the target asks before the source');
 relation(HEARTBEAT_MS * 3 <= LINK_SILENCE_MS, 'two lost heartbeats are no silence');
-relation(MOVES_PER_HOST_MAX <= MIGRATIONS_PER_HOST_MAX, 'a hello tells every move of its host');
+relation(
+  2 * MOVES_PER_HOST_MAX <= MIGRATIONS_PER_HOST_MAX,
+  'a hello has room for as many moves as may be open, and for as many ends that are news',
+);
 relation(LINK_SILENCE_MS < UNREACHABLE_MS, 'a link is dialled again before its host is given up');

@@ -110,7 +110,7 @@ export const guestReport = record({
 });
 export type GuestReport = Infer<typeof guestReport>;
 
-/** An open migration as one agent holds it; what a restarted coordinator takes it up from. */
+/** A migration as one agent holds it, open or ended; what a restarted coordinator takes it up from. */
 export const migrationReport = record({
   migration: id,
   guest: name,

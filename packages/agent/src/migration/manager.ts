@@ -13,7 +13,9 @@ import {
   encodeMessage,
   GodwitError,
   type Message,
+  MIGRATIONS_PER_HOST_MAX,
   type MigrationReport,
+  MOVES_PER_HOST_MAX,
   PROTOCOL_VERSION,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
@@ -27,12 +29,15 @@ import { wireError } from './wire-error.ts';
 
 /** How long a finished migration can still be asked about. */
 const REMEMBERED_MS = 600_000;
+/** Open at once: the rest of a hello is for those whose end is news to the coordinator. */
+const OPEN_MAX = MIGRATIONS_PER_HOST_MAX - MOVES_PER_HOST_MAX;
 
 type Runner = SourceRunner | TargetRunner;
 
 export class Migrations {
   readonly #agent: Agent;
   readonly #faults: FaultPoints | undefined;
+  /** A runner that ends goes to the back: those that ended stand in the order of their ends. */
   readonly #runners = new Map<string, Runner>();
   readonly #quiet: Pick<Quiet, 'ended' | 'begin' | 'end'>;
 
@@ -44,9 +49,16 @@ export class Migrations {
     agent.link.on('down', () => this.#each((runner) => runner.coordinatorLost()));
   }
 
-  /** Open migrations, for the hello after a reconnect. */
+  /**
+   * For the hello: all that are open, then those that ended, the newest first, as far as there is room. A
+   * coordinator that was away learns from the latter how a move ended that it still takes for open; of
+   * those there are at most MOVES_PER_HOST_MAX, because it granted no others meanwhile.
+   */
   reports(): MigrationReport[] {
-    return [...this.#runners.values()].map((runner) => runner.report());
+    const ended = [...this.#runners.values()].filter(({ isOver }) => isOver).reverse();
+    return [...this.#open(), ...ended]
+      .slice(0, MIGRATIONS_PER_HOST_MAX)
+      .map((runner) => runner.report());
   }
 
   /** A message of the coordinator about a migration. False: not one of ours. */
@@ -124,6 +136,11 @@ export class Migrations {
   }
 
   #makeRunner(grant: Message<'grant'>): Runner {
+    if (this.#open().length >= OPEN_MAX) {
+      throw new GodwitError('migration.refused', {
+        why: `${OPEN_MAX} migrations are open at host ${this.#agent.host}`,
+      });
+    }
     const name = grant.spec.name;
     const guest = this.#agent.guests.get(name);
     if (grant.role === 'target') {
@@ -172,10 +189,17 @@ export class Migrations {
     this.#agent.log.info({ message: message.type }, 'a message about a migration unknown here');
   }
 
+  #open(): Runner[] {
+    return [...this.#runners.values()].filter(({ isOver }) => !isOver);
+  }
+
   #ended(migration: string): void {
+    const runner = this.#runners.get(migration);
+    this.#runners.delete(migration);
+    if (runner !== undefined) this.#runners.set(migration, runner);
     setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref();
     this.#quiet.ended();
-    if ([...this.#runners.values()].every(({ isOver }) => isOver)) this.#quiet.begin();
+    if (this.#open().length === 0) this.#quiet.begin();
   }
 
   #forget(migration: string): void {
@@ -185,7 +209,7 @@ export class Migrations {
   }
 
   #each(visit: (runner: Runner) => void): void {
-    for (const runner of this.#runners.values()) visit(runner);
+    for (const runner of [...this.#runners.values()]) visit(runner);
   }
 }
 
