@@ -50,7 +50,7 @@ async function run(): Promise<void> {
   const deaths = Journal.readDeaths(options.stateDir, incarnation);
   const journal = Journal.open(options.stateDir, incarnation, options.durable);
   await tell({ type: 'alive', incarnation });
-  const seen = CoordinatorSeen.open(options.stateDir);
+  const seen = CoordinatorSeen.open(options.stateDir, options.durable);
   const agent = new Agent({ options, incarnation, journal, seen, deaths, log, createMigrations });
   endWhenAsked(agent, options.drainTimeoutMs, async () => {
     await agent.close();

@@ -35,6 +35,7 @@ import {
   STATE_BYTES_MAX,
   type StateRecord,
 } from './state-codec.ts';
+import { syncDirectory } from './sync-directory.ts';
 
 export interface CheckpointHead {
   readonly pages: number;
@@ -196,16 +197,6 @@ function runHead(first: number, pages: number): Buffer {
   head.writeUInt32LE(first, 0);
   head.writeUInt32LE(pages, 4);
   return head;
-}
-
-/** So that the new name survives a power cut as well. */
-function syncDirectory(path: string): void {
-  const directory = openSync(path, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }
 
 // -------------------------------------------------------------------------------- reading

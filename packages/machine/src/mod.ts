@@ -40,6 +40,7 @@ export type { Count, Profile } from './profile.ts';
 export * from './run.ts';
 export * from './run-control.ts';
 export * from './state-codec.ts';
+export { syncDirectory } from './sync-directory.ts';
 export { EXIT_GAVE_UP, type RunEnd } from './turns.ts';
 export { ringBell, waitForWord } from './word-wait.ts';
 export * from './workload/auditor.ts';

@@ -8,10 +8,14 @@
  * Two slots, written in turn, each with a sequence number and a checksum: a write that is cut off
  * leaves the other slot good. A pulse comes twice a second, so this is rewritten in place and not
  * appended to the journal.
+ *
+ * With --durable another term or store is on the disk before it is obeyed. Revisions are not synced, twice a
+ * second: a power cut may take back the last ones, never the term.
  */
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { syncDirectory } from '@godwit/machine';
 
 const SLOT_BYTES = 512;
 const FILE = 'coordinator-seen';
@@ -27,18 +31,22 @@ const NOTHING: Seen = { term: 0, storeId: undefined, storeRev: 0 };
 
 export class CoordinatorSeen {
   readonly #file: number;
+  readonly #durable: boolean;
   #sequence: number;
   #seen: Seen;
 
-  private constructor(path: string) {
+  private constructor(stateDir: string, durable: boolean) {
+    const path = join(stateDir, FILE);
     const { sequence, seen } = readNewest(path);
     this.#sequence = sequence;
     this.#seen = seen;
+    this.#durable = durable;
     this.#file = openSync(path, existsSync(path) ? 'r+' : 'w', 0o600);
+    if (durable) syncDirectory(stateDir);
   }
 
-  static open(stateDir: string): CoordinatorSeen {
-    return new CoordinatorSeen(join(stateDir, FILE));
+  static open(stateDir: string, durable = false): CoordinatorSeen {
+    return new CoordinatorSeen(stateDir, durable);
   }
 
   /** What the file holds, for a process that does not own it. */
@@ -62,6 +70,8 @@ export class CoordinatorSeen {
     slot.writeUInt32LE(text.length, 4);
     text.copy(slot, 8);
     writeSync(this.#file, slot, 0, SLOT_BYTES, (this.#sequence % 2) * SLOT_BYTES);
+    const isOther = seen.term !== term || seen.storeId !== storeId;
+    if (this.#durable && isOther) fdatasyncSync(this.#file);
   }
 
   close(): void {

@@ -6,7 +6,8 @@
  *
  * One file an incarnation, `journal-ID`, of fixed records in preallocated space: an entry is one
  * pwrite of 128 bytes into blocks the file has already, about 10 us, in the blackout of every
- * migration. The page cache keeps it when the process is killed; only a power cut needs --durable.
+ * migration. The page cache keeps it when the process is killed; only a power cut needs --durable, which
+ * syncs the entry, and the directory when a file got its name: at the start, and when a full one is replaced.
  *
  *   process                may
  *   its own daemon         append (main thread)
@@ -27,8 +28,9 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { syncDirectory } from '@godwit/machine';
 import { type DeathReport, GUESTS_PER_HOST_MAX, NAME_CHARS_MAX } from '@godwit/protocol';
 
 const RECORD_BYTES = 128;
@@ -110,6 +112,7 @@ export class Journal {
     this.#path = path;
     this.#durable = durable;
     this.#file = this.#write(path, []);
+    this.#named();
   }
 
   /** A new incarnation's empty journal. The caller holds the lock of the state directory. */
@@ -158,8 +161,14 @@ export class Journal {
     this.#capacity = Math.max(RECORDS, 2 * entries.length);
     const next = this.#write(`${this.#path}.new`, entries);
     renameSync(`${this.#path}.new`, this.#path);
+    this.#named();
     closeSync(this.#file);
     this.#file = next;
+  }
+
+  /** Without it a power cut brings back the file that had the name before, and takes what came since. */
+  #named(): void {
+    if (this.#durable) syncDirectory(dirname(this.#path));
   }
 
   #write(path: string, entries: readonly [Kind, Entry][]): number {
