@@ -27,12 +27,11 @@ import type { Cordons } from '../placement/cordons.ts';
 import { admit } from '../placement/line.ts';
 import type { Move, Room } from '../placement/room.ts';
 import type { DeathRecord, GuestRecord, MigrationRecord, Records } from '../records.ts';
+import { History } from './history.ts';
 import { MigrationRunner, type RunnerParts } from './migration-runner.ts';
 import { type MoveRequest, newId, newRecord, predictionFor } from './new-migration.ts';
 import { WaitingLine } from './waiting-line.ts';
 
-/** Settled migrations kept for people; the oldest are forgotten beyond it. */
-const HISTORY_MAX = 1_000;
 /**
  * Moves that people asked for one by one: a flow for each priority. Every drain is one of its own.
  */
@@ -66,6 +65,7 @@ export class Migrations {
   readonly #watchersOfAll = new Set<Watcher>();
   readonly #measured = new Measurements();
   readonly #line: WaitingLine;
+  readonly #history: History;
   #lastPlace: number;
 
   constructor(parts: MigrationsParts) {
@@ -86,12 +86,18 @@ export class Migrations {
       },
       stopGuest: parts.stopGuest,
     };
+    this.#history = new History(records, (id) => {
+      this.#runners.get(id)?.close();
+      this.#runners.delete(id);
+    });
     const all = records.migrations.values();
     this.#lastPlace = all.reduce((last, { place = 0 }) => Math.max(last, place), 0);
     for (const record of all.toSorted(oldestFirst)) {
       if (record.stage === 'queued' && record.view.endedAtMs === undefined) continue;
       const placed = this.#placed(record);
-      this.#runners.set(record.view.id, new MigrationRunner(placed, this.#runnerParts));
+      const runner = new MigrationRunner(placed, this.#runnerParts);
+      this.#runners.set(record.view.id, runner);
+      if (runner.isSettled) this.#history.add(record.view.id);
       this.#measured.learn(record.view);
     }
     this.#line = this.#makeLine(all);
@@ -135,6 +141,7 @@ export class Migrations {
       if (!runner.isSettled) runner.dispatch('restarted');
     }
     void this.#line.look();
+    this.#forgetOld();
   }
 
   close(): void {
@@ -231,7 +238,6 @@ export class Migrations {
     // Another request was first, or the guest's record changed: the checks say what it is now.
     if (added === undefined) return this.start(input);
     await this.#line.look();
-    await this.#forgetOld();
     return this.view(added.view.id);
   }
 
@@ -413,8 +419,16 @@ export class Migrations {
 
   #settledNow(view: Migration): void {
     this.#measured.learn(view);
+    this.#history.add(view.id);
+    this.#forgetOld();
     void this.#line.look();
     this.#parts.settled(view);
+  }
+
+  /** What is not written now, because this process ends, is forgotten at the next start. */
+  #forgetOld(): void {
+    const { log } = this.#parts;
+    this.#history.trim().catch((error: Error) => log.warn({ err: error }, 'history not trimmed'));
   }
 
   #known(id: string): MigrationRunner {
@@ -448,37 +462,18 @@ export class Migrations {
       view.state === 'postcopy' || this.#runners.get(id)?.isSettled !== false;
     const { promise, resolve, reject } = Promise.withResolvers<Migration>();
     const what = `cancel of migration ${id}`;
+    // First what may throw: a promise that nobody waits for must not be rejected later.
+    const end = this.watch(id, (view) => isOver(view) && resolve(view));
     const timer = setTimeout(
       () => reject(new GodwitError('request.timed_out', { what, afterMs: deadlineMs })),
       deadlineMs,
     );
-    const end = this.watch(id, (view) => isOver(view) && resolve(view));
     const now = this.view(id);
     if (isOver(now)) resolve(now);
     return promise.finally(() => {
       clearTimeout(timer);
       end();
     });
-  }
-
-  async #forgetOld(): Promise<void> {
-    const settled = [...this.#runners.values()].filter((runner) => runner.isSettled);
-    const old = settled
-      .map((runner) => runner.record)
-      .sort(oldestFirst)
-      .slice(0, -HISTORY_MAX)
-      // A lost guest may yet be taken back from the source's image, which needs the record; a drain
-      // that goes on counts its moves.
-      .filter(({ view }) => view.state !== 'lost' && !this.#isOfOpenDrain(view));
-    for (const { view } of old) {
-      this.#runners.delete(view.id);
-      await this.#records.migrations.update(view.id, () => undefined);
-    }
-  }
-
-  #isOfOpenDrain({ drain }: Migration): boolean {
-    const open = this.#records.drains.values().filter(({ state }) => state === 'moving');
-    return open.some(({ id }) => id === drain);
   }
 }
 
