@@ -133,7 +133,9 @@ export class AgentConnection {
       // Answers do not wait in the queue: what is being handled may be waiting for them.
       if (message.type === 'done') this.#take(message.request)?.resolve(message);
       else if (message.type === 'failed') {
-        this.#take(message.request)?.reject(GodwitError.fromData(parseError(message.error)));
+        // Before it is taken out: a detail that is none ends the connection, and with it the request.
+        const error = GodwitError.fromData(parseError(message.error));
+        this.#take(message.request)?.reject(error);
       } else this.#enqueue(message);
     } catch (thrown) {
       this.close(GodwitError.from(thrown));
