@@ -1,7 +1,7 @@
 /** Whole migrations: a real coordinator process, two agents that speak the protocol over sockets. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Guest, Message, Migration } from '@godwit/protocol';
+import { type Guest, type Message, type Migration, TEXT_CHARS_MAX } from '@godwit/protocol';
 import { WebSocket } from 'ws';
 import type { FakeAgent } from './fake-agent.ts';
 import {
@@ -152,6 +152,33 @@ describe('a migration', () => {
     await a.next('grant');
     finish(second);
     assert.equal((await ended(second)).state, 'completed');
+  });
+
+  it('a target may say as much of its reason as a message takes', async () => {
+    const why = 'x'.repeat(TEXT_CHARS_MAX - 10);
+    b.onGrant = ({ request }) => {
+      const error = { code: 'migration.refused', detail: JSON.stringify({ why }) };
+      return { type: 'failed', request, error };
+    };
+    const first = await migrate();
+    assert.match((await b.next('cancelMigration')).reason, /^the target refused: x+$/);
+    assert.match((await ended(first)).error?.message ?? '', /x$/);
+
+    b.onGrant = ({ request }) => ({ type: 'done', request });
+    const second = await migrate();
+    await a.next('grant');
+    b.send({ type: 'refused', ...about(second), reason: 'x'.repeat(TEXT_CHARS_MAX) });
+    assert.match((await a.next('answer')).evidence, /^the target renounced it: x+$/);
+    a.send({ type: 'kept', ...about(second, 1), reason: 'refused' });
+    assert.equal((await ended(second)).state, 'failed');
+  });
+
+  it('a target whose reason is none fails it as one that is gone', async () => {
+    b.onGrant = ({ request }) => {
+      return { type: 'failed', request, error: { code: 'host.no_room', detail: 'null' } };
+    };
+    const { state, error } = await ended(await migrate());
+    assert.deepEqual([state, error?.code], ['failed', 'host.unreachable']);
   });
 
   it('a source that will not start it lets the target drop what it reserved', async () => {

@@ -18,6 +18,7 @@ import type { Agents } from '../agents.ts';
 import type { Logger } from '../log.ts';
 import type { Records } from '../records.ts';
 import type { Happened } from './migration-commit.ts';
+import { prose } from './migration-words.ts';
 import type { WorkingRecord } from './working-record.ts';
 
 /** A restarted coordinator waits this long for both ends before it gives up reserving. */
@@ -137,7 +138,7 @@ export class Granting {
       return;
     }
     this.#parts.kept({ error, epoch: view.epoch });
-    const reason = error.message;
+    const reason = prose(error.message);
     agents.tell(view.target, targetIncarnation, {
       type: 'cancelMigration',
       migration: view.id,

@@ -6,7 +6,7 @@
  * Pure. One table, so that the runner cannot say two things for one effect; `delivery.ts` of the
  * protocol package says which event each becomes at the other end.
  */
-import type { CoordinatorEffect, Message, Side } from '@godwit/protocol';
+import { type CoordinatorEffect, type Message, type Side, TEXT_CHARS_MAX } from '@godwit/protocol';
 
 /** What the words are about. */
 export interface Matter {
@@ -16,6 +16,14 @@ export interface Matter {
   readonly epoch: number;
   readonly owner: { readonly host: string; readonly epoch: number };
   readonly evidence: string;
+}
+
+/**
+ * As much of it as a message takes. What an agent said may be as long as that already, and stands within a
+ * sentence of ours.
+ */
+export function prose(text: string): string {
+  return text.slice(0, TEXT_CHARS_MAX);
 }
 
 type Answer = Message<'answer'>;
@@ -34,7 +42,7 @@ function answer(matter: Matter, knowledge: Knowledge): Answer {
     allPresentSeen: false,
     refusedSeen: false,
     peerDeath: 'none',
-    evidence: matter.evidence,
+    evidence: prose(matter.evidence),
     ...knowledge,
   };
 }
@@ -52,7 +60,8 @@ function verdict(matter: Matter, owner: Message<'verdict'>['owner']): Message<'v
 }
 
 function proof(matter: Matter, dead: Side, ran: boolean, discarded = false): Message<'proof'> {
-  return { type: 'proof', ...about(matter), dead, ran, evidence: matter.evidence, discarded };
+  const evidence = prose(matter.evidence);
+  return { type: 'proof', ...about(matter), dead, ran, evidence, discarded };
 }
 
 type Words = (matter: Matter, to: Side) => Message;

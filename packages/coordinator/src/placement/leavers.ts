@@ -13,6 +13,9 @@ import type { Logger } from '../log.ts';
 import { countsOf } from './drain-rows.ts';
 import type { Drains } from './drains.ts';
 
+/** A line of a log: the rest of a long list of names says no more. */
+const NOTE_CHARS_MAX = 500;
+
 export class Leavers {
   readonly #agents: Agents;
   readonly #drains: Drains;
@@ -44,7 +47,7 @@ export class Leavers {
     const { moved, underWay, left } = countsOf(guests);
     const blocked = guests.find((row) => row.state === 'blocked');
     const why = blocked === undefined ? '' : `; ${blocked.guest}: ${blocked.why ?? ''}`;
-    const note = `${moved} moved, ${underWay} to go, ${left} blocked${why}`.slice(0, 500);
+    const note = `${moved} moved, ${underWay} to go, ${left} blocked${why}`;
     const isOver = state !== 'moving';
     this.#tell(host, { moved, left: underWay + left, isOver, note });
     if (isOver) this.#leaving.delete(host);
@@ -53,6 +56,7 @@ export class Leavers {
   #tell(host: string, said: { moved: number; left: number; isOver: boolean; note: string }): void {
     const incarnation = this.#leaving.get(host);
     if (incarnation === undefined) return;
-    this.#agents.tell(host, incarnation, { type: 'leave', ...said });
+    const note = said.note.slice(0, NOTE_CHARS_MAX);
+    this.#agents.tell(host, incarnation, { type: 'leave', ...said, note });
   }
 }
