@@ -133,6 +133,8 @@ export class ControlServer {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    // The HTTP server has just let go of the socket: a reset of one that is refused is nobody's else.
+    socket.on('error', () => socket.destroy());
     const url = URL.parse(request.url ?? '', 'ws://agent');
     const service = this.#service(url, request);
     if (typeof service === 'string') {
