@@ -73,6 +73,7 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
   /** Begins to dial; returns at once. */
   start(): void {
     this.#dial();
+    this.#tickedAtMs = performance.now();
     this.#ticker = setInterval(() => this.#tick(), HEARTBEAT_MS);
   }
 
@@ -134,6 +135,9 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
     this.#socket = socket;
     this.#heardAtMs = performance.now();
     socket.on('open', () => this.#greet(socket));
+    socket.on('upgrade', () => {
+      this.#heardAtMs = performance.now();
+    });
     socket.on('message', (data, isBinary) => this.#receive(socket, data as Buffer, isBinary));
     socket.on('error', (error) => {
       why = error.message;
@@ -232,8 +236,10 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
     const stoodStill = nowMs - this.#tickedAtMs > LINK_SILENCE_MS;
     this.#tickedAtMs = nowMs;
     if (stoodStill) this.#heardAtMs = nowMs;
-    if (!this.#connected) return;
-    if (nowMs - this.#heardAtMs > LINK_SILENCE_MS) this.#socket?.terminate();
+    // Welcomed or not: a coordinator that vanished before it said a word may have a successor. A socket
+    // that is still connecting has a deadline of its own.
+    const isSilent = nowMs - this.#heardAtMs > LINK_SILENCE_MS;
+    if (isSilent && this.#socket?.readyState !== WebSocket.CONNECTING) this.#socket?.terminate();
     else this.#beat();
   }
 
