@@ -182,8 +182,8 @@ export class Migrations {
   }
 
   /**
-   * A question about a migration this incarnation never heard of: whatever it was, it is not here.
-   * Said only for a cancel, which waits for an answer.
+   * About a migration this incarnation never heard of, or has forgotten: noted here and not answered, because
+   * the coordinator learns from the hello and from proofs of death what is not here any more.
    */
   #unknown(message: Message): void {
     this.#agent.log.info({ message: message.type }, 'a message about a migration unknown here');
