@@ -21,7 +21,7 @@ function describe(field: Field): string {
     case 'bool':
       return 'bool';
     case 'text':
-      return `text <= ${field.charsMax}`;
+      return `${field.isProse ? 'prose' : 'text'} <= ${field.charsMax}`;
     case 'bytes':
       return `bytes <= ${field.bytesMax}`;
     case 'oneOf':
@@ -74,7 +74,7 @@ export function protocolDocument(): string {
     '',
     `Version ${limits.PROTOCOL_VERSION}. Control messages are MessagePack lists \`[tag, field, ...]\`, one a binary`,
     'WebSocket message; a record is a list of its fields, an absent optional field is nil. Tag 0 and opcode 0 are',
-    'never valid. A message that breaks a limit, or comes on the wrong connection or from the wrong end, is refused',
+    'never valid. Prose is text for people, cut by its sender where it is too long. A message that breaks a limit, or comes on the wrong connection or from the wrong end, is refused',
     'with a `wire.*` error and the connection is closed.',
     '',
     '## Agent and coordinator',

@@ -82,6 +82,11 @@ export const CHANNEL_GENERATIONS_MAX = 64;
 
 /** HANDOVER carries a bitmap, machine state and, when verified, 8 bytes a missing page. */
 export const CONTROL_MESSAGE_BYTES_MAX = 48 * 1024 * 1024;
+/**
+ * The first message of a peer or a console, which says who it is: versions, names, a capability. Until it is
+ * read anybody may be there, so what one connection can make us hold is this and what one read of it brings.
+ */
+export const FIRST_MESSAGE_BYTES_MAX = 1024;
 export const TEXT_CHARS_MAX = 4096;
 export const GUESTS_PER_HOST_MAX = 4096;
 /**

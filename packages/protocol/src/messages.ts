@@ -39,6 +39,7 @@ import {
   number,
   oneOf,
   optional,
+  prose,
   record,
   text,
   u8,
@@ -50,7 +51,7 @@ import {
 const name = text(NAME_CHARS_MAX, NAME_PATTERN);
 const id = text(64);
 const address = text(256);
-const prose = text(TEXT_CHARS_MAX);
+const note = prose(TEXT_CHARS_MAX);
 const capability = text(CAPABILITY_CHARS, /^[0-9a-f]{64}$/);
 const mode = oneOf('precopy', 'postcopy', 'hybrid');
 const side = oneOf('source', 'target');
@@ -263,7 +264,7 @@ export const MESSAGES = {
     tag: 9,
     on: 'agent',
     from: 'coordinator',
-    fields: { moved: u32, left: u32, isOver: bool, note: prose },
+    fields: { moved: u32, left: u32, isOver: bool, note: note },
     what: 'How far that is; `isOver`: nothing more will move, whatever is left.',
   },
 
@@ -358,7 +359,7 @@ export const MESSAGES = {
           wrong: u32,
           writes: u53,
           durationMs: number,
-          firstWrong: optional(prose),
+          firstWrong: optional(note),
         }),
       ),
       checkpoint: optional(
@@ -446,7 +447,7 @@ export const MESSAGES = {
       round: u32,
       action: oneOf('again', 'stopAndCopy', 'postcopy', 'giveUp'),
       throttlePermille: u16,
-      reason: prose,
+      reason: note,
     },
     what: 'What the source does after that round, and why.',
   },
@@ -454,7 +455,7 @@ export const MESSAGES = {
     tag: 35,
     on: 'agent',
     from: 'coordinator',
-    fields: { migration: id, reason: prose },
+    fields: { migration: id, reason: note },
     what: 'Legal until RUN is sent; the answer is `kept`, or `running` when it came too late.',
   },
   progress: {
@@ -485,7 +486,7 @@ export const MESSAGES = {
       atMs: number,
       /** The same moment on the monotonic clock, by which both ends can be put on one axis. */
       atNs: u53,
-      note: prose,
+      note: note,
     },
     what: 'A core changed its phase.',
   },
@@ -500,14 +501,14 @@ export const MESSAGES = {
     tag: 39,
     on: 'agent',
     from: 'agent',
-    fields: { migration: id, guest: name, epoch: u53, reason: prose },
+    fields: { migration: id, guest: name, epoch: u53, reason: note },
     what: 'Target: it will never run here under this epoch.',
   },
   kept: {
     tag: 40,
     on: 'agent',
     from: 'agent',
-    fields: { migration: id, guest: name, epoch: u53, reason: prose, error: optional(errorData) },
+    fields: { migration: id, guest: name, epoch: u53, reason: note, error: optional(errorData) },
     what: 'Source: the guest runs here, under this epoch; the migration is over.',
   },
   allPresent: {
@@ -590,7 +591,7 @@ export const MESSAGES = {
       verdict: oneOf('none', 'source', 'target', 'superseded'),
       runningSeen: bool,
       peerDeath: oneOf('none', 'ran', 'notRan', 'discarded'),
-      evidence: prose,
+      evidence: note,
       allPresentSeen: bool,
       refusedSeen: bool,
     },
@@ -606,7 +607,7 @@ export const MESSAGES = {
       epoch: u53,
       dead: side,
       ran: bool,
-      evidence: prose,
+      evidence: note,
       /** A person fenced that host and gives up whatever it did. */
       discarded: bool,
     },
@@ -616,7 +617,7 @@ export const MESSAGES = {
     tag: 48,
     on: 'agent',
     from: 'agent',
-    fields: { migration: id, guest: name, epoch: u53, evidence: prose },
+    fields: { migration: id, guest: name, epoch: u53, evidence: note },
     what: 'The guest cannot run any more, and why.',
   },
   atStep: {
@@ -722,7 +723,7 @@ export const MESSAGES = {
     tag: 74,
     on: 'peer',
     from: 'source',
-    fields: { epoch: u53, reason: prose },
+    fields: { epoch: u53, reason: note },
     what: 'Drop it; answered by peerRefused, also when it was dropped before.',
   },
   peerQuery: {
@@ -822,7 +823,7 @@ export const MESSAGES = {
     tag: 103,
     on: 'console',
     from: 'agent',
-    fields: { why: prose, code: u32 },
+    fields: { why: note, code: u32 },
     what: 'The guest ended; nothing more will come.',
   },
 } as const satisfies { readonly [name: string]: Row };

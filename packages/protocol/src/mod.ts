@@ -2,6 +2,7 @@
 export { assert } from './assert.ts';
 export * from './codec.ts';
 export * from './cores/mod.ts';
+export * from './error-text.ts';
 export * from './errors.ts';
 export * from './frames.ts';
 export type * from './http-api/mod.ts';

@@ -1,18 +1,25 @@
 /**
- * The small language in which the message table describes fields, and the one walk that checks a
- * value against it.
+ * The small language in which the message table describes fields, and the walk that checks a value
+ * against it. What comes from a socket is checked while it is read (wire-reader.ts).
  *
  * A field is plain data, so that the codec, the TypeScript types (`Infer`), PROTOCOL.md and the
  * fuzzer all read the same table. Limits stand in the field itself: a value is refused before
  * anything is allocated for it.
  */
+import { clip } from './error-text.ts';
 import { GodwitError } from './errors.ts';
 
 export type Field =
   | { readonly type: 'uint'; readonly max: number }
   | { readonly type: 'number' }
   | { readonly type: 'bool' }
-  | { readonly type: 'text'; readonly charsMax: number; readonly pattern?: RegExp }
+  | {
+      readonly type: 'text';
+      readonly charsMax: number;
+      readonly pattern?: RegExp;
+      /** Read by people alone: what is longer is cut by its sender, and is no reason to say nothing. */
+      readonly isProse?: true;
+    }
   | { readonly type: 'bytes'; readonly bytesMax: number }
   | { readonly type: 'oneOf'; readonly values: readonly string[] }
   | { readonly type: 'list'; readonly of: Field; readonly countMax: number }
@@ -55,6 +62,8 @@ export const number = { type: 'number' } as const;
 export const bool = { type: 'bool' } as const;
 export const text = <const N extends number>(charsMax: N, pattern?: RegExp) =>
   ({ type: 'text', charsMax, ...(pattern && { pattern }) }) as { type: 'text'; charsMax: N };
+export const prose = <const N extends number>(charsMax: N) =>
+  ({ type: 'text', charsMax, isProse: true }) as const;
 export const bytes = <const N extends number>(bytesMax: N) =>
   ({ type: 'bytes', bytesMax }) as const;
 export const oneOf = <const V extends readonly string[]>(...values: V) =>
@@ -68,12 +77,17 @@ export const optional = <const F extends Field>(of: F) => ({ type: 'optional', o
  * Where the walk stands, for the text of an error: names of fields and places in lists. One for all
  * walks, because a walk is never interrupted; a string made at every step would be half of its cost.
  */
-const trail: (string | number)[] = [];
+export const trail: (string | number)[] = [];
+
+/** Before a walk: the last one may have ended with an error. */
+export function beginTrail(): void {
+  trail.length = 0;
+}
 
 /** Names and fields of each record, taken apart once. */
 const ENTRIES = new WeakMap<Fields, readonly (readonly [string, Field])[]>();
 
-function entriesOf(fields: Fields): readonly (readonly [string, Field])[] {
+export function entriesOf(fields: Fields): readonly (readonly [string, Field])[] {
   const known = ENTRIES.get(fields);
   if (known !== undefined) return known;
   const entries = Object.entries(fields);
@@ -92,18 +106,8 @@ export function packFields(
   value: Record<string, unknown>,
   message: string,
 ): unknown[] {
-  trail.length = 0;
+  beginTrail();
   return packRecord(fields, value, message);
-}
-
-/** The other way: arrays from the wire become records; every limit is checked. */
-export function unpackFields(
-  fields: Fields,
-  value: unknown,
-  message: string,
-): Record<string, unknown> {
-  trail.length = 0;
-  return unpackRecord(fields, value, message);
 }
 
 /**
@@ -112,13 +116,13 @@ export function unpackFields(
  * @throws GodwitError `wire.bad_field`
  */
 export function pack(field: Field, value: unknown, message: string, path: string): unknown {
-  trail.length = 0;
+  beginTrail();
   trail.push(path);
   return packField(field, value, message);
 }
 
 export function unpack(field: Field, value: unknown, message: string, path: string): unknown {
-  trail.length = 0;
+  beginTrail();
   trail.push(path);
   return unpackField(field, value, message);
 }
@@ -132,9 +136,12 @@ function packField(field: Field, value: unknown, message: string): unknown {
     case 'record':
       if (typeof value !== 'object' || value === null) return bad(message, 'is no record');
       return packRecord(field.fields, value as Record<string, unknown>, message);
-    default:
-      checkScalar(field, value, message);
-      return value;
+    default: {
+      const isProse = field.type === 'text' && field.isProse && typeof value === 'string';
+      const given = isProse ? clip(value, field.charsMax) : value;
+      checkScalar(field, given, message);
+      return given;
+    }
   }
 }
 
@@ -203,7 +210,7 @@ function walkList(
   return items;
 }
 
-function checkScalar(field: Field, value: unknown, message: string): void {
+export function checkScalar(field: Field, value: unknown, message: string): void {
   switch (field.type) {
     case 'uint':
       if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > field.max) {
@@ -237,7 +244,7 @@ function checkScalar(field: Field, value: unknown, message: string): void {
   }
 }
 
-function bad(message: string, why: string): never {
+export function bad(message: string, why: string): never {
   let field = '';
   for (const step of trail) {
     if (typeof step === 'number') field += `[${step}]`;
