@@ -9,7 +9,7 @@
  *   /healthz      GET, JSON
  *
  * Pages never pass here; each channel thread has a port of its own. What comes in is limited before
- * it is read: message size, time to the first message (its receivers), silence (pings). A browser
+ * it is read: message size, size of and time to the first message, silence (pings). A browser
  * always says where its page came from, and a page of some web site has no business on a loopback
  * port without a token, so a request with an Origin is refused then. Main thread only.
  */
@@ -21,6 +21,7 @@ import {
   CONSOLE_MESSAGE_BYTES_MAX,
   CONTROL_MESSAGE_BYTES_MAX,
   EXPOSITION_TYPE,
+  FIRST_MESSAGE_BYTES_MAX,
   GodwitError,
 } from '@godwit/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -145,6 +146,7 @@ export class ControlServer {
       this.#alive.add(webSocket);
       webSocket.on('pong', () => this.#alive.add(webSocket));
       webSocket.on('message', () => this.#alive.add(webSocket));
+      cutLongFirst(socket, webSocket);
       service.take(webSocket);
     });
   }
@@ -173,6 +175,21 @@ export class ControlServer {
       else socket.terminate();
     }
   }
+}
+
+/** Who sends more than a first message before one is whole is cut off: nothing is gathered for him. */
+function cutLongFirst(socket: Duplex, webSocket: WebSocket): void {
+  let bytesLeft = FIRST_MESSAGE_BYTES_MAX;
+  const count = (chunk: Buffer) => {
+    bytesLeft -= chunk.length;
+    if (bytesLeft < 0) webSocket.terminate();
+  };
+  webSocket.once('message', () => {
+    // This listener is still to be called for the chunk that the message came in.
+    bytesLeft = Infinity;
+    socket.off('data', count);
+  });
+  socket.on('data', count);
 }
 
 function upgrader(maxPayload: number): WebSocketServer {

@@ -7,6 +7,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { CONNECT_DEADLINE_MS, FIRST_MESSAGE_BYTES_MAX } from '@godwit/protocol';
+import { WebSocket } from 'ws';
 import { createMigrations } from '../src/migration/manager.ts';
 import { until } from './support/agent-parts.ts';
 import { startAgent } from './support/running-agent.ts';
@@ -51,3 +53,26 @@ for (const [what, request] of [
     assert.equal(status, 200);
   });
 }
+
+test('who has not said who he is cannot make the agent gather a long message', async (t) => {
+  const { agent } = await startAgent(t, [], createMigrations);
+  const { client, accepted } = await knock(t, agent.controlAddress, upgrade('/v1/peer'));
+  // One binary frame of 40 MiB, masked, of which no more than this ever comes.
+  client.write(
+    Buffer.concat([Buffer.from('82ff000000000280000000000000', 'hex'), Buffer.alloc(2048)]),
+  );
+  const openedAtMs = performance.now();
+  await until('it is cut off', () => accepted.closed);
+  assert.ok(performance.now() - openedAtMs < CONNECT_DEADLINE_MS, 'not by the deadline of a hello');
+});
+
+test('a first message above its limit is refused unread, by name', async (t) => {
+  const { agent } = await startAgent(t, [], createMigrations);
+  for (const path of ['/v1/peer', '/v1/console']) {
+    const socket = new WebSocket(`ws://${agent.controlAddress}${path}`);
+    await once(socket, 'open');
+    socket.send(Buffer.alloc(FIRST_MESSAGE_BYTES_MAX + 1, 0x80));
+    const [code, reason] = await once(socket, 'close');
+    assert.deepEqual([code, String(reason)], [1008, 'wire.too_large']);
+  }
+});

@@ -25,6 +25,7 @@ import {
   decodeMessage,
   type ErrorCode,
   encodeMessage,
+  FIRST_MESSAGE_BYTES_MAX,
   GodwitError,
   type Message,
 } from '@godwit/protocol';
@@ -87,7 +88,7 @@ export class ConsoleServer {
     socket.once('message', (data, isBinary) => {
       clearTimeout(deadline);
       guarded(socket, () => {
-        const message = decode(data as Buffer, isBinary);
+        const message = decode(data as Buffer, isBinary, FIRST_MESSAGE_BYTES_MAX);
         if (message.type !== 'consoleAttach') {
           throw new GodwitError('wire.wrong_direction', { message: message.type });
         }
@@ -370,9 +371,9 @@ function clamp(value: bigint, least: bigint, most: bigint): bigint {
   return value > most ? most : value;
 }
 
-function decode(data: Buffer, isBinary: boolean): Message {
+function decode(data: Buffer, isBinary: boolean, bytesMax?: number): Message {
   if (!isBinary) throw new GodwitError('wire.bad_frame', { why: 'text on a console' });
-  return decodeMessage(data, 'console', 'client');
+  return decodeMessage(data, 'console', 'client', bytesMax);
 }
 
 /** A client's mistake ends its own connection, with the code, and nothing else. */

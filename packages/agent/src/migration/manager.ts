@@ -11,12 +11,14 @@ import {
   CONNECT_DEADLINE_MS,
   decodeMessage,
   encodeMessage,
+  FIRST_MESSAGE_BYTES_MAX,
   GodwitError,
   type Message,
   MIGRATIONS_PER_HOST_MAX,
   type MigrationReport,
   MOVES_PER_HOST_MAX,
   PROTOCOL_VERSION,
+  wireError,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
@@ -25,7 +27,6 @@ import { SourceRunner } from '../source/source-runner.ts';
 import { TargetRunner } from '../target/target-runner.ts';
 import { FaultPoints } from './fault-points.ts';
 import { Quiet } from './quiet.ts';
-import { wireError } from './wire-error.ts';
 
 /** How long a finished migration can still be asked about. */
 const REMEMBERED_MS = 600_000;
@@ -82,7 +83,10 @@ export class Migrations {
       clearTimeout(deadline);
       try {
         if (!isBinary) throw new GodwitError('wire.bad_frame', { why: 'text on a control link' });
-        this.#attach(socket, decodeMessage(data as Buffer, 'peer', 'source'));
+        this.#attach(
+          socket,
+          decodeMessage(data as Buffer, 'peer', 'source', FIRST_MESSAGE_BYTES_MAX),
+        );
       } catch (thrown) {
         const error = GodwitError.from(thrown);
         this.#agent.log.warn({ code: error.code }, `peer turned away: ${error.message}`);
