@@ -18,6 +18,7 @@ import {
   type Message,
   type MigrationReport,
   PROTOCOL_VERSION,
+  wireError,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
 import { ControlServer } from './control-server.ts';
@@ -322,12 +323,7 @@ export function noMigrations(agent: Agent): MigrationHost {
     onMessage(message) {
       if (message.type !== 'grant') return 'migration' in message;
       const error = new GodwitError('migration.refused', { why: 'this agent moves no guests' });
-      const detail = JSON.stringify(error.detail);
-      agent.link.send({
-        type: 'failed',
-        request: message.request,
-        error: { code: error.code, detail },
-      });
+      agent.link.send({ type: 'failed', request: message.request, error: wireError(error) });
       return true;
     },
     reports: () => [],

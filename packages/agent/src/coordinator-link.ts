@@ -17,6 +17,7 @@ import {
   CONTROL_MESSAGE_BYTES_MAX,
   decodeMessage,
   encodeMessage,
+  fromWireError,
   GodwitError,
   HEARTBEAT_MS,
   LINK_SILENCE_MS,
@@ -26,7 +27,6 @@ import {
 } from '@godwit/protocol';
 import { WebSocket } from 'ws';
 import type { Log } from './log.ts';
-import { fromWireError } from './migration/wire-error.ts';
 import type { Seen } from './state/coordinator-seen.ts';
 
 export interface CoordinatorLinkOptions {
@@ -91,11 +91,18 @@ export class CoordinatorLink extends EventEmitter<LinkEvents> {
     return this.seen.term;
   }
 
-  /** @returns false when the link is down: nothing is kept, say it again on `up` */
+  /** @returns false when it was not said: the link is down and nothing is kept, say it again on `up` */
   send(message: Message): boolean {
     if (!this.#connected || this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(encodeMessage(message));
-    return true;
+    try {
+      this.#socket.send(encodeMessage(message));
+      return true;
+    } catch (error) {
+      // Our own mistake. The link stays: all guests of this host are heard of by it, and after another
+      // hello the same message would be said again.
+      this.#log.error({ message: message.type, err: error }, 'a message that cannot be said');
+      return false;
+    }
   }
 
   /** Something a heartbeat carries changed: one goes out at the end of this turn of the loop. */

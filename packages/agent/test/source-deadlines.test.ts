@@ -39,6 +39,7 @@ test('the runner hears what was overdue before the effects of the deadline', () 
       perform: (effect) => heard.push(effect),
       entered: (phase) => heard.push(`entered ${phase}`),
       ignored: () => {},
+      failed: (_effect, error) => assert.fail(String(error)),
       deadlineMs: (phase) => (phase === 'preparing' ? 100 : undefined),
       overdue: (phase, afterMs) => heard.push(`${phase} took longer than ${afterMs} ms`),
     },

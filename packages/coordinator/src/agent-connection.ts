@@ -13,6 +13,7 @@ import {
   CONTROL_MESSAGE_BYTES_MAX,
   decodeMessage,
   encodeMessage,
+  fromWireError,
   GodwitError,
   type Message,
   type MessageName,
@@ -133,9 +134,7 @@ export class AgentConnection {
       // Answers do not wait in the queue: what is being handled may be waiting for them.
       if (message.type === 'done') this.#take(message.request)?.resolve(message);
       else if (message.type === 'failed') {
-        // Before it is taken out: a detail that is none ends the connection, and with it the request.
-        const error = GodwitError.fromData(parseError(message.error));
-        this.#take(message.request)?.reject(error);
+        this.#take(message.request)?.reject(fromWireError(message.error));
       } else this.#enqueue(message);
     } catch (thrown) {
       this.close(GodwitError.from(thrown));
@@ -178,18 +177,4 @@ export class AgentConnection {
     }
     this.#events.closed();
   }
-}
-
-/** The detail of an error travels as JSON text; what does not parse becomes `internal`. */
-export function parseError(error: { code: string; detail: string }): unknown {
-  try {
-    return { code: error.code, detail: JSON.parse(error.detail) };
-  } catch {
-    return { code: 'internal', detail: { why: `${error.code}: ${error.detail}` } };
-  }
-}
-
-/** The other way, for `turnedAway`. */
-export function wireError(error: GodwitError): { code: string; detail: string } {
-  return { code: error.code, detail: JSON.stringify(error.detail) };
 }

@@ -13,6 +13,7 @@
 import {
   CONNECT_DEADLINE_MS,
   encodeMessage,
+  fewNames,
   GodwitError,
   type GuestReport,
   HEARTBEAT_MS,
@@ -21,9 +22,10 @@ import {
   type MigrationReport,
   PROTOCOL_VERSION,
   UNREACHABLE_MS,
+  wireError,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
-import { AgentConnection, type Request, wireError } from './agent-connection.ts';
+import { AgentConnection, type Request } from './agent-connection.ts';
 import { Deaths } from './deaths.ts';
 import type { Logger } from './log.ts';
 import type { DeathRecord, HostRecord, Records } from './records.ts';
@@ -409,7 +411,7 @@ export class Agents {
     const record = this.#records.hosts.get(name);
     if (record !== undefined) return record;
     const names = this.#records.hosts.values().map((host) => host.name);
-    throw new GodwitError('host.not_found', { host: name, known: names.sort().join(', ') });
+    throw new GodwitError('host.not_found', { host: name, known: fewNames(names) });
   }
 
   #view(record: HostRecord, guests: number): AgentHost {

@@ -10,7 +10,7 @@
  * The witness is the highest count of writes ever heard of a workload. It is kept outside the guest
  * and outside every migration, so a guest that was rolled back together with its count is caught.
  */
-import { GodwitError, type GuestReport, type Message } from '@godwit/protocol';
+import { fewNames, GodwitError, type GuestReport, type Message } from '@godwit/protocol';
 import type { Agents, LiveHost } from './agents.ts';
 import type { Logger } from './log.ts';
 import type { DeathRecord, GuestRecord, Records } from './records.ts';
@@ -57,7 +57,7 @@ export class Guests {
     const record = this.#records.guests.get(name);
     if (record !== undefined) return record;
     const names = this.#records.guests.values().map((guest) => guest.spec.name);
-    throw new GodwitError('guest.not_found', { guest: name, known: names.sort().join(', ') });
+    throw new GodwitError('guest.not_found', { guest: name, known: fewNames(names) });
   }
 
   witnessOf(record: GuestRecord): number {

@@ -9,9 +9,8 @@
  * connection) is answered twice and carried out once. Under a lease, stop and remove are latched and
  * answered when the migration is over. Main thread only.
  */
-import { GodwitError, type Message } from '@godwit/protocol';
+import { GodwitError, type Message, wireError } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
-import { wireError } from '../migration/wire-error.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Guest } from './guest.ts';
 import { auditGuest } from './guest-audit.ts';

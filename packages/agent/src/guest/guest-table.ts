@@ -5,6 +5,7 @@
  * leased ends for its migration first, and for its owner when the lease is over. A guest that rebooted
  * is started again here, if what it was made of is at hand; only then does a reboot not end it.
  */
+import { fewNames } from '@godwit/protocol';
 import type { Guest } from './guest.ts';
 import type { GuestEnding } from './guest-ending.ts';
 
@@ -35,7 +36,7 @@ export class GuestTable extends Map<string, Guest> {
 
   /** Names, for an error that lists what there is. */
   get known(): string {
-    return [...this.keys()].sort().join(', ');
+    return fewNames(this.keys());
   }
 
   #onEnded(guest: Guest, ending: GuestEnding): void {

@@ -7,10 +7,16 @@
  * cancel is heard while a round is in the air. The loop is synchronous unless a test holds it at a
  * fault point; nothing else may await between a step and its effects.
  *
+ * An effect that throws is our own mistake, and as far as may be it costs this migration alone. A word that
+ * was not said is a message that was lost, which the tables expect. A deed that was not done ends the
+ * migration by its table: the rest of the step is left, and `cancel` is heard next. Where `cancel` does not
+ * lead out of the phase nobody here can say where the guest is; the process ends then, because the journal
+ * can, and that end is proof.
+ *
  * Each phase has one timer, started anew on entry and at each passing: `deadline` starts a question
  * and decides nothing.
  */
-import type { Core, Facts, State } from '@godwit/protocol';
+import { type Core, type Facts, isWord, type State } from '@godwit/protocol';
 import type { FaultPoints } from './fault-points.ts';
 
 export interface CoreRunnerHooks<P extends string, E extends string, X extends string, S> {
@@ -18,6 +24,8 @@ export interface CoreRunnerHooks<P extends string, E extends string, X extends s
   /** The phase changed; `why` is the row's reason. */
   entered(phase: P, event: E, why: string, state: S): void;
   ignored(phase: P, event: E, why: string): void;
+  /** An effect threw; what follows is done already. */
+  failed(effect: X, error: unknown): void;
   /** How long the phase may take before `deadline` is asked; undefined: no end of its own. */
   deadlineMs(phase: P): number | undefined;
   /** It took longer: `deadline` is asked next. */
@@ -98,11 +106,28 @@ export class CoreRunner<
       for (const effect of effects) {
         const held = this.#faults?.at(`${this.#core.role}:${state.phase}:${effect}`);
         if (held !== undefined) await held;
-        this.#hooks.perform(effect, event);
+        if (!this.#perform(effect, event)) break;
       }
       if (state.phase !== before) this.#hooks.entered(state.phase, event, why, state);
     }
     this.#busy = false;
+  }
+
+  /** @returns whether the step goes on. @throws what the effect threw, when the table has no way out */
+  #perform(effect: X, event: E): boolean {
+    try {
+      this.#hooks.perform(effect, event);
+      return true;
+    } catch (error) {
+      const isSaid = isWord(effect);
+      if (!isSaid) {
+        const { phase } = this.#core.step(this.#state, 'cancel' as E).state;
+        if (phase === this.#state.phase) throw error;
+        this.#queue.unshift('cancel' as E);
+      }
+      this.#hooks.failed(effect, error);
+      return isSaid;
+    }
   }
 
   #startTimer(): void {

@@ -9,7 +9,7 @@ import {
   ASK_AGAIN_MS,
   type Core,
   type Facts,
-  type GodwitError,
+  GodwitError,
   type Message,
   type MigrationReport,
 } from '@godwit/protocol';
@@ -87,6 +87,7 @@ export abstract class MigrationBase<
       ignored: (phase: P, event: E, why: string) =>
         this.log.debug({ phase, event, why }, 'event ignored'),
       deadlineMs: (phase: P) => this.deadlineMs(phase),
+      failed: (effect: X, thrown: unknown) => this.#failed(effect, thrown),
       overdue: (phase: P, afterMs: number) => this.overdue(phase, afterMs),
     };
     this.core = new CoreRunner(core, hooks, faults);
@@ -158,6 +159,9 @@ export abstract class MigrationBase<
   /** A runner that must remember what it waited for in vain overrides this. */
   protected overdue(_phase: P, _afterMs: number): void {}
 
+  /** Something of ours failed, and ends the migration unless it was only a word. */
+  protected broken(_error: GodwitError): void {}
+
   /** A runner that must remember why it lost its peer overrides this. */
   protected linkLost(_why: string): void {}
 
@@ -171,6 +175,11 @@ export abstract class MigrationBase<
     this.#tellNews();
     this.agent.metrics.said(message);
     return this.agent.link.send(message);
+  }
+
+  /** Why it ended, when nothing else is known. */
+  protected get cancelled(): GodwitError {
+    return new GodwitError('migration.cancelled', { migration: this.grant.migration });
   }
 
   /** The fields every message to the coordinator about this migration begins with. */
@@ -214,6 +223,11 @@ export abstract class MigrationBase<
   #perform(effect: X, event: E): void {
     this.log.debug({ phase: this.core.phase, event, effect }, 'effect');
     this.perform(effect, event);
+  }
+
+  #failed(effect: X, thrown: unknown): void {
+    this.log.error({ phase: this.core.phase, effect, err: thrown }, 'an effect failed');
+    this.broken(GodwitError.from(thrown));
   }
 
   #entered(phase: P, event: E, why: string): void {

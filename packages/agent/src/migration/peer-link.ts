@@ -104,11 +104,17 @@ export class PeerLink {
     return !this.#closed;
   }
 
-  /** @returns false when the link is down: the caller's core hears `lost`, nothing is queued. */
+  /** @returns false when the link is down, now if it was not: the core hears `lost`, nothing is queued */
   send(message: Message): boolean {
     if (this.#closed || this.#socket.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(encodeMessage(message));
-    return true;
+    try {
+      this.#socket.send(encodeMessage(message));
+      return true;
+    } catch (error) {
+      // Our own mistake, found before anything went out. As a lost link it is a matter of the tables.
+      this.#end(`${message.type} cannot be said: ${(error as Error).message}`);
+      return false;
+    }
   }
 
   /** Ends the link without a `lost`. */

@@ -9,6 +9,7 @@
  */
 import {
   assert,
+  fromWireError,
   GodwitError,
   type Message,
   type MigrationReport,
@@ -19,6 +20,7 @@ import {
   type SourceEvent,
   type SourceFacts,
   type SourcePhase,
+  wireError,
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import type { Guest } from '../guest/guest.ts';
@@ -31,7 +33,6 @@ import {
   VERDICT_EVENT,
 } from '../migration/migration-base.ts';
 import type { PeerLink, PeerMessage } from '../migration/peer-link.ts';
-import { fromWireError, wireError } from '../migration/wire-error.ts';
 import { Dialler } from './dialler.ts';
 import { Rounds } from './rounds.ts';
 import { SourceChannels } from './source-channels.ts';
@@ -312,6 +313,10 @@ export class SourceRunner extends MigrationBase<
     this.#why ??= overdueError(phase, afterMs);
   }
 
+  protected override broken(error: GodwitError): void {
+    this.#why ??= error;
+  }
+
   /** Listens for page channels and dials the target meanwhile; the offer is made behind it. */
   async #open(): Promise<number> {
     const { agent, grant } = this;
@@ -464,14 +469,9 @@ export class SourceRunner extends MigrationBase<
   }
 
   #sayKept(): void {
-    const why =
-      this.#why ?? new GodwitError('migration.cancelled', { migration: this.grant.migration });
-    this.tellCoordinator({
-      type: 'kept',
-      ...this.about(this.#keptEpoch),
-      reason: why.message,
-      error: wireError(why),
-    });
+    const why = this.#why ?? this.cancelled;
+    const about = this.about(this.#keptEpoch);
+    this.tellCoordinator({ type: 'kept', ...about, reason: why.message, error: wireError(why) });
   }
 
   async #reportFreed(): Promise<void> {

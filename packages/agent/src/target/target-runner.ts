@@ -25,6 +25,7 @@ import {
   type TargetFacts,
   type TargetPhase,
   VACATE_DEADLINE_MS,
+  wireError,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
 import type { Agent } from '../agent.ts';
@@ -41,7 +42,6 @@ import {
   VERDICT_EVENT,
 } from '../migration/migration-base.ts';
 import { PeerLink, type PeerMessage } from '../migration/peer-link.ts';
-import { wireError } from '../migration/wire-error.ts';
 import { checkHandover, Manifest } from './handover-check.ts';
 import { TargetChannels } from './target-channels.ts';
 
@@ -190,11 +190,7 @@ export class TargetRunner extends MigrationBase<
   protected perform(effect: TargetEffect): void {
     switch (effect) {
       case 'sendAccept':
-        this.tellPeer({
-          type: 'accept',
-          writeKey: this.#keys.write,
-          landKey: this.#keys.land,
-        });
+        this.tellPeer({ type: 'accept', writeKey: this.#keys.write, landKey: this.#keys.land });
         return;
       case 'checkManifest':
         return this.start(this.#check(), (error) => this.#refuse('manifestBad', error));
@@ -274,6 +270,10 @@ export class TargetRunner extends MigrationBase<
       default:
         return undefined;
     }
+  }
+
+  protected override broken(error: GodwitError): void {
+    this.#why ??= error;
   }
 
   async #reserve(): Promise<number> {
@@ -469,8 +469,7 @@ export class TargetRunner extends MigrationBase<
   }
 
   #sendRefused(): void {
-    const why =
-      this.#why ?? new GodwitError('migration.cancelled', { migration: this.grant.migration });
+    const why = this.#why ?? this.cancelled;
     this.tellPeer({ type: 'peerRefused', epoch: this.nextEpoch, error: wireError(why) });
     this.tellCoordinator({ type: 'refused', ...this.about(), reason: why.message });
   }

@@ -9,6 +9,7 @@
  */
 import {
   type CoordinatorEvent,
+  fromWireError,
   GodwitError,
   type GuestReport,
   type Message,
@@ -16,7 +17,6 @@ import {
   ROUNDS_LIMIT_DEFAULT,
   type Side,
 } from '@godwit/protocol';
-import { parseError } from '../agent-connection.ts';
 import type { LiveHost } from '../agents.ts';
 import { evidenceOf } from '../guests.ts';
 import type { Logger } from '../log.ts';
@@ -201,7 +201,7 @@ export class Hearing {
 
   #kept(message: Message<'kept'>): void {
     const { epoch } = this.#record.now.view;
-    const error = message.error && GodwitError.fromData(parseError(message.error));
+    const error = message.error && fromWireError(message.error);
     if (error?.code === 'guest.ended') return this.#parts.dispatch('ended', { from: 'source' });
     if (message.epoch !== epoch && message.epoch !== epoch + 2) {
       this.#parts.log.error({ epoch: message.epoch }, 'kept under an epoch that cannot be');

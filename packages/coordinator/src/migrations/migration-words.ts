@@ -6,7 +6,13 @@
  * Pure. One table, so that the runner cannot say two things for one effect; `delivery.ts` of the
  * protocol package says which event each becomes at the other end.
  */
-import { type CoordinatorEffect, type Message, type Side, TEXT_CHARS_MAX } from '@godwit/protocol';
+import {
+  type CoordinatorEffect,
+  clip,
+  type Message,
+  type Side,
+  TEXT_CHARS_MAX,
+} from '@godwit/protocol';
 
 /** What the words are about. */
 export interface Matter {
@@ -23,7 +29,7 @@ export interface Matter {
  * sentence of ours.
  */
 export function prose(text: string): string {
-  return text.slice(0, TEXT_CHARS_MAX);
+  return clip(text, TEXT_CHARS_MAX);
 }
 
 type Answer = Message<'answer'>;

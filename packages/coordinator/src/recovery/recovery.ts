@@ -14,13 +14,15 @@
  */
 import {
   CONNECT_DEADLINE_MS,
+  fewNames,
   GodwitError,
   type Message,
   PROTOCOL_VERSION,
   type Recovery as RecoveryView,
+  wireError,
 } from '@godwit/protocol';
 import type { WebSocket } from 'ws';
-import { AgentConnection, wireError } from '../agent-connection.ts';
+import { AgentConnection } from '../agent-connection.ts';
 import type { Logger } from '../log.ts';
 import { type DeathRecord, deathKey, type Records } from '../records.ts';
 import { commit } from '../store/collection.ts';
@@ -69,7 +71,7 @@ export class Recovery {
     const host = hosts.get(name);
     const known = hosts.values().map((each) => each.name);
     if (host === undefined) {
-      throw new GodwitError('host.not_found', { host: name, known: known.sort().join(', ') });
+      throw new GodwitError('host.not_found', { host: name, known: fewNames(known) });
     }
     if (this.#heard.has(name)) {
       const why = 'its agent has reported, so it lives';

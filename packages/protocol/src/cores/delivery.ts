@@ -49,6 +49,17 @@ export const TARGET_TO_COORDINATOR: Deliveries<TargetEffect, CoordinatorEvent> =
   reportLost: 'lostReported',
 };
 
+const WORDS: ReadonlySet<string> = new Set(
+  [SOURCE_TO_TARGET, TARGET_TO_SOURCE, SOURCE_TO_COORDINATOR, TARGET_TO_COORDINATOR].flatMap(
+    (table) => Object.keys(table),
+  ),
+);
+
+/** An effect of an agent's table that only says something: when it fails it is a message that was lost. */
+export function isWord(effect: string): boolean {
+  return WORDS.has(effect);
+}
+
 /** `answer...` goes to the end whose message is being answered; `tellSource...` to the source. */
 export const COORDINATOR_TO_SOURCE: Deliveries<CoordinatorEffect, SourceEvent> = {
   sendCancel: 'cancel',

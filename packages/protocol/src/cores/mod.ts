@@ -11,6 +11,7 @@ export type { Core, Facts, GuestHere, State, Step } from './core.ts';
 export {
   COORDINATOR_TO_SOURCE,
   COORDINATOR_TO_TARGET,
+  isWord,
   SOURCE_TO_COORDINATOR,
   SOURCE_TO_TARGET,
   TARGET_TO_COORDINATOR,
