@@ -46,6 +46,7 @@ export class Coordinator {
   readonly #records: Records;
   readonly #agents: Agents;
   readonly #guests: Guests;
+  readonly #commands: GuestCommands;
   readonly #images: Images;
   readonly #migrations: Migrations;
   readonly #cordons: Cordons;
@@ -69,9 +70,7 @@ export class Coordinator {
     });
     const migrations = new Migrations({
       ...{ records, agents, guests, cordons, room, log, faults, limits },
-      stopGuest: (guest) => {
-        commands.stop(guest).catch((error: Error) => log.warn({ guest }, `stop: ${error.message}`));
-      },
+      stopGuest: (guest) => commands.carryOutStop(guest),
       settled: () => drains.lookAll(),
     });
     const views = new GuestViews(guests, agents, migrations);
@@ -84,6 +83,7 @@ export class Coordinator {
     const parts = { records, agents, guests, images, migrations, views, cordons, room, log };
     const commands = new GuestCommands(parts);
     const checkpoints = new Checkpoints(parts);
+    this.#commands = commands;
     this.#cordons = cordons;
     this.#drains = drains;
     this.#agents = agents;
@@ -142,6 +142,7 @@ export class Coordinator {
       hello: async (live, guests, migrations) => {
         await this.#migrations.hello(live, guests, migrations);
         await this.#guests.hello(live, guests);
+        this.#commands.carryOutStops(live);
         await this.#cordons.arrived(live.name, live.incarnation);
         void this.#migrations.look();
         this.#drains.lookAll();

@@ -20,7 +20,7 @@ import {
   REQUEST_DEADLINE_MS,
 } from '@godwit/protocol';
 import { createGuestRequest } from '@godwit/protocol/http-api';
-import type { Agents } from './agents.ts';
+import type { Agents, LiveHost } from './agents.ts';
 import type { GuestViews } from './guest-views.ts';
 import type { Guests } from './guests.ts';
 import type { Images } from './images.ts';
@@ -121,13 +121,29 @@ export class GuestCommands {
       throw new GodwitError('guest.not_running', { guest: name, state: guest.state });
     }
     if (guest.migration !== undefined) {
-      migrations.requestStop(guest.migration);
-      return views.guest(guest);
+      if (!(await migrations.requestStop(guest.migration))) return this.stop(name);
+      return views.guest(guests.known(name));
     }
     await agents.request(guest.host, { type: 'stopGuest', guest: name, epoch: guest.epoch });
     return this.#afterwards(name, (now) =>
       now.state === 'running' && now.epoch === guest.epoch ? { ...now, state: 'stopped' } : now,
     );
+  }
+
+  /** A stop that was latched in a migration: the owner carries it out now, or when it is back. */
+  carryOutStop(name: string): void {
+    const { log } = this.#parts;
+    this.stop(name).catch((error: Error) => log.warn({ guest: name }, `stop: ${error.message}`));
+  }
+
+  /** Latched stops of guests of this agent whose migration is over and that run on. */
+  carryOutStops({ name, incarnation }: LiveHost): void {
+    for (const guest of this.#parts.records.guests.values()) {
+      const isTheirs = guest.host === name && guest.incarnation === incarnation;
+      if (isTheirs && guest.isStopWanted && guest.state === 'running') {
+        this.carryOutStop(guest.spec.name);
+      }
+    }
   }
 
   /**

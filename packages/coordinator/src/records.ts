@@ -67,6 +67,8 @@ export interface GuestRecord {
   readonly lostIn?: string;
   /** The migration that waits in line for it; likewise at most one. Never both. */
   readonly queued?: string;
+  /** Latched in a migration that is over: the owner still has to stop it, if it runs. */
+  readonly isStopWanted?: true;
   readonly end?: { why: string; code: number };
   readonly digest?: string;
   readonly evidence?: string;

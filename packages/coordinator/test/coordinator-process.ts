@@ -123,6 +123,11 @@ export class CoordinatorProcess {
     writeFileSync(join(this.stateDir, 'fault-point'), '');
   }
 
+  /** Every line of its log, also those of the lives before. */
+  get log(): string {
+    return readFileSync(join(this.stateDir, 'log'), 'utf8');
+  }
+
   /** Waits until the coordinator stands at `step`. */
   async reached(step: string): Promise<void> {
     const path = join(this.stateDir, 'at-step');

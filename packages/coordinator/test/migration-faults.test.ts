@@ -298,6 +298,66 @@ describe('inventory', () => {
     await coordinator.until<Guest>(`/v1/guests/${g}`, (guest) => guest.state === 'stopped');
   });
 
+  it('a stop that is latched is answered when it is durable', async () => {
+    await migrate();
+    await a.next('grant');
+    coordinator.arm('coordinator:granted:latchRequest');
+    let isAnswered = false;
+    const stop = coordinator.ask('POST', `/v1/guests/${g}/stop`).finally(() => {
+      isAnswered = true;
+    });
+    await coordinator.reached('coordinator:granted:latchRequest');
+    await coordinator.ask('GET', `/v1/guests/${g}`);
+    assert.equal(isAnswered, false);
+    coordinator.disarm();
+    assert.equal((await stop).status, 200);
+  });
+
+  it('a latched stop is carried out though the coordinator ended when the move did', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    assert.equal((await coordinator.ask('POST', `/v1/guests/${g}/stop`)).status, 200);
+    coordinator.arm('coordinator:moved:carryOutLatched');
+    finish(migration);
+    await coordinator.reached('coordinator:moved:carryOutLatched');
+    await killAndRestart();
+    await b.connect();
+    assert.equal((await b.next('stopGuest')).epoch, 2);
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (guest) => guest.state === 'stopped');
+  });
+
+  it('a latched stop is carried out by an owner that was away when the move ended', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    assert.equal((await coordinator.ask('POST', `/v1/guests/${g}/stop`)).status, 200);
+    coordinator.arm('coordinator:moved:carryOutLatched');
+    finish(migration);
+    await coordinator.reached('coordinator:moved:carryOutLatched');
+    await b.disconnect();
+    coordinator.disarm();
+    await ended(migration);
+    await b.connect();
+    assert.equal((await b.next('stopGuest')).epoch, 2);
+    await coordinator.until<Guest>(`/v1/guests/${g}`, (guest) => guest.state === 'stopped');
+  });
+
+  it('a stop that comes as the migration ends finds the guest where it is then', async () => {
+    const migration = await migrate();
+    await a.next('grant');
+    coordinator.arm('coordinator:kept:record');
+    a.send({ type: 'kept', ...about(migration, 1), reason: 'stays' });
+    await coordinator.reached('coordinator:kept:record');
+    const stop = coordinator.ask<Guest>('POST', `/v1/guests/${g}/stop`);
+    const isHeard = () =>
+      coordinator.log
+        .split('\n')
+        .some((line) => line.includes(migration.id) && line.includes('asked to stop the guest'));
+    await until(isHeard, (isTrue) => isTrue, 'the stop is heard');
+    coordinator.disarm();
+    assert.equal((await a.next('stopGuest')).epoch, 1);
+    assert.equal((await stop).body.state, 'stopped');
+  });
+
   it('a guest that ends in a round ends the migration with guest.ended', async () => {
     const migration = await migrate();
     await a.next('grant');

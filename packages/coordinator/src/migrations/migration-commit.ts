@@ -133,12 +133,15 @@ export function holdsGuest({ view }: MigrationRecord, guest: GuestRecord | undef
 
 /** Where the guest is once the record's phase was entered, and under which epoch. */
 export function guestAfter(
-  { view, core, targetIncarnation, sourceIncarnation }: MigrationRecord,
+  { view, core, targetIncarnation, sourceIncarnation, isStopLatched }: MigrationRecord,
   guest: GuestRecord,
   { epoch, evidence }: Happened,
 ): GuestRecord {
   const { migration: _migration, lostIn: _lostIn, ...free } = guest;
-  const open = isSettled(core.phase) ? free : { ...free, migration: view.id };
+  const isStopWanted = isStopLatched ? { isStopWanted: true as const } : {};
+  const open = isSettled(core.phase)
+    ? { ...free, ...isStopWanted }
+    : { ...free, migration: view.id };
   switch (core.phase) {
     case 'running':
     case 'complete':

@@ -299,9 +299,16 @@ export class Migrations {
     return this.#line.withdraw(id, 'cancelled', cancelled);
   }
 
-  /** The owner stops the guest when the migration is over. */
-  requestStop(id: string): void {
-    this.#known(id).dispatch('guestRequest');
+  /**
+   * The owner stops the guest when the migration is over.
+   * @returns once that is durable; false: the migration was over before
+   */
+  async requestStop(id: string): Promise<boolean> {
+    const runner = this.#known(id);
+    this.#parts.log.info({ migration: id, guest: runner.view.guest }, 'asked to stop the guest');
+    runner.dispatch('guestRequest');
+    await runner.idle;
+    return runner.record.isStopLatched;
   }
 
   /** A person gives up the pages the source still holds. */
