@@ -63,8 +63,13 @@ async function run({ files, concurrency }: (typeof runs)[number]): Promise<numbe
   runner = spawn(process.execPath, ['--test', ...defaults, ...options, ...files], {
     cwd: ROOT,
     stdio: 'inherit',
-    // Each file is a process of its own, and each would strip the types of the same sources again.
-    env: { NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/godwit'), ...process.env },
+    env: {
+      // Each file is a process of its own, and each would strip the types of the same sources again.
+      NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/godwit'),
+      // A target's memory is never zero by chance: a page that nobody sent is found.
+      GODWIT_TEST_POISON: '1',
+      ...process.env,
+    },
   });
   const [code, signal] = (await once(runner, 'exit')) as [number | null, NodeJS.Signals | null];
   ended ??= signal ?? undefined;

@@ -137,6 +137,7 @@ test('state of an unknown version is refused before there is any', () => {
 });
 
 test('target memory is poisoned when a test asks for it', async () => {
+  const before = process.env.GODWIT_TEST_POISON;
   process.env.GODWIT_TEST_POISON = '1';
   try {
     const pool = new MemoryPool('a', 64 * MIB);
@@ -145,7 +146,8 @@ test('target memory is poisoned when a test asks for it', async () => {
     assert.equal(guest.fresh, false);
     await guest.release();
   } finally {
-    delete process.env.GODWIT_TEST_POISON;
+    if (before === undefined) delete process.env.GODWIT_TEST_POISON;
+    else process.env.GODWIT_TEST_POISON = before;
   }
 });
 
