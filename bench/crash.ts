@@ -1,6 +1,6 @@
 /**
- * npm run crash: kills and stops real processes at every step of a switchover, and looks at who runs
- * the guest afterwards.
+ * npm run crash: kills and stops real processes at every step of a move that no other fault has to lead
+ * to, and looks at who runs the guest afterwards.
  *
  *   npm run crash [-- --sample N --seed S --only REGEXP --jobs N --json]
  *
@@ -9,17 +9,26 @@
  * the victim gets SIGKILL, or SIGSTOP for ten seconds, and the step is released. A case whose step was
  * never reached is a violation. Afterwards exactly one host must run the guest and the next migration
  * must work, or the guest is `lost` because the process that held its only pages was killed, with that
- * evidence; and all memory is free again once the guest is removed. All the while a census asks the
- * agents behind the coordinator's back who executes the guest (census.ts).
+ * evidence; and all memory is free again once the guest is removed. A guest whose move was cancelled or
+ * refused runs where it was; one that has ended, or that a person was promised to have stopped, runs
+ * nowhere. All the while a census asks the agents behind the coordinator's back who executes the guest
+ * (census.ts).
  *
  * Cases share a cluster as long as they pass, so each also finds what the ones before have left.
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { type GuestDetail, type Host, UNREACHABLE_MS } from '@godwit/protocol';
+import { readFileSync } from 'node:fs';
+import { guestImagePath } from '@godwit/machine';
+import {
+  type CreateGuestRequest,
+  type GuestDetail,
+  type Host,
+  type Migration,
+  UNREACHABLE_MS,
+} from '@godwit/protocol';
 import { Census } from './census.ts';
 import { Cluster } from './cluster.ts';
-import { allCases, type Case, caseName, SCENARIOS, sampled, type Victim } from './crash-cases.ts';
+import { allCases, type Case, caseName, SCENARIOS, type Scenario, sampled } from './crash-cases.ts';
+import { HeldMove, HOST_OF } from './crash-step.ts';
 import { flagsOf } from './flags.ts';
 
 const MIB = 2 ** 20;
@@ -27,11 +36,8 @@ const STOP_MS = 10_000;
 /** Into a stop: by now the silent host is called unreachable, and who can run on does. */
 const LOOK_MS = UNREACHABLE_MS + 2_000;
 const SETTLE_MS = 40_000;
-const STEP_MS = 60_000;
 /** Two heartbeats without a change: it has settled. */
 const QUIET_MS = 1_100;
-
-const HOST_OF = { source: 'a', target: 'b' } as const;
 
 export interface CrashResult {
   cases: number;
@@ -53,12 +59,11 @@ export async function crash(
     for (let one = left.shift(); one !== undefined; one = left.shift()) {
       result.cases += 1;
       try {
-        const { isLost, settleMs } = await bench.run(one);
-        result.lostByDesign += isLost ? 1 : 0;
+        const { state, settleMs } = await bench.run(one);
+        result.lostByDesign += state === 'lost' ? 1 : 0;
         result.slowestSettleMs = Math.max(result.slowestSettleMs, settleMs);
-        say(
-          `ok    ${caseName(one)}: ${isLost ? 'lost by design' : 'runs'} after ${Math.round(settleMs)} ms`,
-        );
+        const how = state === 'lost' ? 'lost by design' : state;
+        say(`ok    ${caseName(one)}: ${how} after ${Math.round(settleMs)} ms`);
       } catch (error) {
         result.violations.push(`${caseName(one)}: ${(error as Error).message}`);
         say(`FAIL  ${caseName(one)}: ${(error as Error).message}`);
@@ -85,22 +90,36 @@ function startCluster(): Promise<Cluster> {
   return started;
 }
 
+interface Settled {
+  readonly state: GuestDetail['state'];
+  readonly settleMs: number;
+}
+
+function scenarioOf({ scenario }: Case): Scenario {
+  return SCENARIOS[scenario] as Scenario;
+}
+
+/** One that writes and can be audited, or one that powers itself off when it is told to. */
+function guestFor({ meanwhile }: Scenario, name: string): CreateGuestRequest {
+  const common = { name, memoryBytes: 16 * MIB, host: HOST_OF.source };
+  if (meanwhile?.what === 'powerOff') {
+    const elf = readFileSync(guestImagePath('hello')).toString('base64');
+    return { ...common, kind: 'machine', image: 'hello', elf };
+  }
+  const workload = { pattern: 'uniform', content: 'random', rateMiBps: 8 } as const;
+  return { ...common, kind: 'workload', workload };
+}
+
 /** One cluster and the case that runs on it. */
 class Bench {
   #cluster: Cluster | undefined;
   #cases = 0;
 
-  async run(one: Case): Promise<{ isLost: boolean; settleMs: number }> {
+  async run(one: Case): Promise<Settled> {
     this.#cluster ??= await startCluster();
     const cluster = this.#cluster;
     const guest = `g${++this.#cases}`;
-    await cluster.createGuest({
-      name: guest,
-      kind: 'workload',
-      memoryBytes: 16 * MIB,
-      host: HOST_OF.source,
-      workload: { pattern: 'uniform', content: 'random', rateMiBps: 8 },
-    });
+    await cluster.createGuest(guestFor(scenarioOf(one), guest));
     const census = new Census(cluster, guest);
     try {
       return await new Attempt(cluster, guest, census, one).run();
@@ -127,70 +146,44 @@ class Attempt {
   readonly #guest: string;
   readonly #census: Census;
   readonly #case: Case;
+  readonly #scenario: Scenario;
+  readonly #move: HeldMove;
 
   constructor(cluster: Cluster, guest: string, census: Census, one: Case) {
     this.#cluster = cluster;
     this.#guest = guest;
     this.#census = census;
     this.#case = one;
+    this.#scenario = scenarioOf(one);
+    this.#move = new HeldMove(cluster, guest, this.#scenario);
   }
 
-  async run(): Promise<{ isLost: boolean; settleMs: number }> {
+  async run(): Promise<Settled> {
     await this.#runsOn('a', performance.now());
-    const release = await this.#holdAtStep();
+    await this.#move.until(this.#case.step);
     const struck = this.#strike();
-    release();
+    this.#move.release();
     const startedMs = performance.now();
     await struck;
     const guest = await this.#settled();
     const settleMs = performance.now() - startedMs;
-    const isLost = guest.state === 'lost';
-    if (isLost) this.#mayBeLost(guest);
-    else {
+    const { state } = guest;
+    if (state === 'lost') this.#mayBeLost(guest);
+    else await this.#isWhereItShouldBe(guest);
+    if (state === 'running') {
       await this.#runsOn(guest.host, performance.now());
       await this.#nextMigration(guest.host);
       await this.#cluster.post(`/v1/guests/${this.#guest}/stop`);
+    } else if (state !== 'lost') {
+      await this.#runsNowhere();
+      if (guest.kind === 'workload') await this.#audit();
     }
     this.#census.check();
     await this.#leavesNothing();
-    return { isLost, settleMs };
+    return { state, settleMs };
   }
 
   // ------------------------------------------------------------------------- the fault
-
-  /** Starts the migration and waits until the step is reached; returns what lets it go on. */
-  async #holdAtStep(): Promise<() => void> {
-    const cluster = this.#cluster;
-    const { scenario, step } = this.#case;
-    const { request, held } = SCENARIOS[scenario] as (typeof SCENARIOS)[string];
-    const armed = [step, ...(held === undefined ? [] : [held])].map((name) => {
-      const dir = this.#stateDirOf(name);
-      rmSync(join(dir, 'at-step'), { force: true });
-      writeFileSync(join(dir, 'fault-point'), name);
-      return join(dir, 'fault-point');
-    });
-    // Held before it is recorded, or its coordinator killed: the answer may never come.
-    const asked = cluster.post('/v1/migrations', { guest: this.#guest, to: 'b', ...request });
-    let refusal: Error | undefined;
-    asked.catch((error) => {
-      refusal = error;
-    });
-    const reached = join(this.#stateDirOf(step), 'at-step');
-    await cluster.until(
-      () => `the step ${step} is reached ${refusal?.message ?? ''}`,
-      () => existsSync(reached) && readFileSync(reached, 'utf8') === step,
-      STEP_MS,
-    );
-    return () => {
-      for (const path of armed) rmSync(path, { force: true });
-    };
-  }
-
-  #stateDirOf(step: string): string {
-    const role = step.split(':')[0] as Victim;
-    return (role === 'coordinator' ? this.#cluster.coordinator : this.#cluster.host(HOST_OF[role]))
-      .stateDir;
-  }
 
   /** @returns when the victim is back, or is being started again by its supervisor */
   async #strike(): Promise<void> {
@@ -229,15 +222,26 @@ class Attempt {
   /** The guest executes somewhere, or the coordinator says that it does not know that it does. */
   async #lookWhileStopped(): Promise<void> {
     if (this.#census.since(performance.now() - 2_000).length > 0) return;
-    if (this.#case.victim === 'coordinator') throw new Error('nobody runs it without coordinator');
+    if (this.#case.victim === 'coordinator') {
+      if (this.#scenario.meanwhile?.what === 'powerOff') return;
+      throw new Error('nobody runs it without coordinator');
+    }
     const { state } = await this.#cluster.guest(this.#guest);
-    if (!['unreachable', 'doubt', 'lost'].includes(state))
+    if (!['unreachable', 'doubt', 'lost', ...this.#restStates()].includes(state))
       throw new Error(`called ${state} while nobody runs it`);
   }
 
   // ---------------------------------------------------------------------- afterwards
 
-  /** Waits until one host runs the guest and no migration is open, or it is lost. */
+  /** What becomes of a guest that nothing is lost of: a stop that nobody was promised may not be. */
+  #restStates(): GuestDetail['state'][] {
+    const what = this.#scenario.meanwhile?.what;
+    if (what === 'powerOff') return ['ended'];
+    if (what !== 'stop') return ['running'];
+    return this.#move.isPromised ? ['stopped'] : ['stopped', 'running'];
+  }
+
+  /** Waits until one host runs the guest, or it is at rest, and no migration is open; or it is lost. */
   async #settled(): Promise<GuestDetail> {
     let last: GuestDetail | undefined;
     let quietSinceMs = 0;
@@ -248,9 +252,12 @@ class Attempt {
         const running = last.holders.filter(
           (holder) => holder.reachable && holder.report?.state === 'running',
         );
+        const hosts = last.state === 'running' ? 1 : 0;
         const isAtRest =
-          (last.state === 'running' && running.length === 1 && last.migration === undefined) ||
-          last.state === 'lost';
+          last.state === 'lost' ||
+          (this.#restStates().includes(last.state) &&
+            running.length === hosts &&
+            last.migration === undefined);
         if (!isAtRest) quietSinceMs = 0;
         else if (quietSinceMs === 0) quietSinceMs = performance.now();
         return isAtRest && performance.now() - quietSinceMs > QUIET_MS;
@@ -271,10 +278,31 @@ class Attempt {
     if (others.length > 0) throw new Error(`it runs at ${others[0]?.host} beside ${host}`);
   }
 
+  async #isWhereItShouldBe({ host }: GuestDetail): Promise<void> {
+    const { stays, meanwhile } = this.#scenario;
+    if (stays && host !== HOST_OF.source) throw new Error(`it is at ${host}, and it was to stay`);
+    if (meanwhile?.what !== 'cancel') return;
+    const moves = await this.#cluster.get<Migration[]>(`/v1/migrations?guest=${this.#guest}`);
+    const states = moves.map(({ state }) => state).join();
+    // Past HANDOVER the target may have asked for the guest before the CANCEL came.
+    const expected = host === HOST_OF.source ? 'cancelled' : 'completed';
+    if (states !== expected) throw new Error(`cancelled, at ${host}, and the move is ${states}`);
+  }
+
+  async #runsNowhere(): Promise<void> {
+    const sinceMs = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+    const [advance] = this.#census.since(sinceMs);
+    if (advance !== undefined) throw new Error(`it runs at ${advance.host} after its end`);
+  }
+
   #mayBeLost(guest: GuestDetail): void {
     const { fault, victim } = this.#case;
     if (fault !== 'kill' || victim === 'coordinator')
       throw new Error(`lost although nobody was killed: ${guest.evidence}`);
+    const isSourceOnly = this.#scenario.stays || this.#scenario.meanwhile?.what === 'powerOff';
+    if (isSourceOnly && victim !== 'source')
+      throw new Error(`lost with the target, which never was to run it: ${guest.evidence}`);
     if (!guest.evidence?.includes(HOST_OF[victim]))
       throw new Error(`lost without evidence: ${guest.evidence}`);
   }
@@ -290,6 +318,10 @@ class Attempt {
     );
     if (ended.state !== 'completed')
       throw new Error(`the next migration ${ended.state}: ${ended.error?.message}`);
+    await this.#audit();
+  }
+
+  async #audit(): Promise<void> {
     const audit = await this.#cluster.post<{ ok: boolean; why?: string }>(
       `/v1/guests/${this.#guest}/audit`,
     );
