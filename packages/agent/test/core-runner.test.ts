@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { SOURCE, type SourceEffect } from '@godwit/protocol';
 import { CoreRunner } from '../src/migration/core-runner.ts';
 
@@ -60,21 +61,10 @@ test('a deed that fails before anything was handed over ends the migration: the 
 });
 
 test('RAN that cannot be journalled ends the process before a hart starts', () => {
-  const script = `
-    import { TARGET } from '@godwit/protocol';
-    import { CoreRunner } from './src/migration/core-runner.ts';
-    const runner = new CoreRunner(TARGET, {
-      perform: (effect) => {
-        console.log(effect);
-        if (effect === 'journalRan') throw new Error('no space');
-      },
-      entered: () => {}, ignored: () => {}, failed: () => {}, overdue: () => {},
-      deadlineMs: () => undefined,
-    }, undefined);
-    for (const event of ['reserved', 'handover', 'manifestComplete', 'run']) runner.dispatch(event);`;
-  const cwd = new URL('..', import.meta.url);
-  const args = ['--input-type=module', '--eval', script];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+  const file = new URL('support/unjournalled-core.ts', import.meta.url);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [fileURLToPath(file)], {
+    encoding: 'utf8',
+  });
   assert.notEqual(status, 0);
   assert.match(stderr, /no space/);
   assert.equal(stdout.trim().split('\n').at(-1), 'journalRan');
