@@ -254,7 +254,8 @@ test("a client's mistake ends its own connection, with its code", async (t) => {
   const cases: [string, (client: Client) => void][] = [
     ['guest.not_found', (c) => c.send({ type: 'consoleAttach', guest: 'other' })],
     ['wire.wrong_direction', (c) => c.input(0, 'x')],
-    ['wire.truncated', (c) => c.socket.send(Buffer.from([0xc1, 0xff]))],
+    ['wire.unknown_message', (c) => c.socket.send(Buffer.from([0xc1, 0xff]))],
+    ['wire.truncated', (c) => c.socket.send(Buffer.from([0x92]))],
     ['wire.bad_frame', (c) => c.socket.send('text')],
   ];
   for (const [code, mistake] of cases) {
