@@ -18,7 +18,6 @@ import type { Agents } from '../agents.ts';
 import type { Logger } from '../log.ts';
 import type { Records } from '../records.ts';
 import type { Happened } from './migration-commit.ts';
-import { prose } from './migration-words.ts';
 import type { WorkingRecord } from './working-record.ts';
 
 /** A restarted coordinator waits this long for both ends before it gives up reserving. */
@@ -138,7 +137,7 @@ export class Granting {
       return;
     }
     this.#parts.kept({ error, epoch: view.epoch });
-    const reason = prose(error.message);
+    const reason = error.message;
     agents.tell(view.target, targetIncarnation, {
       type: 'cancelMigration',
       migration: view.id,

@@ -6,13 +6,7 @@
  * Pure. One table, so that the runner cannot say two things for one effect; `delivery.ts` of the
  * protocol package says which event each becomes at the other end.
  */
-import {
-  type CoordinatorEffect,
-  clip,
-  type Message,
-  type Side,
-  TEXT_CHARS_MAX,
-} from '@godwit/protocol';
+import type { CoordinatorEffect, Message, Side } from '@godwit/protocol';
 
 /** What the words are about. */
 export interface Matter {
@@ -22,14 +16,6 @@ export interface Matter {
   readonly epoch: number;
   readonly owner: { readonly host: string; readonly epoch: number };
   readonly evidence: string;
-}
-
-/**
- * As much of it as a message takes. What an agent said may be as long as that already, and stands within a
- * sentence of ours.
- */
-export function prose(text: string): string {
-  return clip(text, TEXT_CHARS_MAX);
 }
 
 type Answer = Message<'answer'>;
@@ -48,7 +34,7 @@ function answer(matter: Matter, knowledge: Knowledge): Answer {
     allPresentSeen: false,
     refusedSeen: false,
     peerDeath: 'none',
-    evidence: prose(matter.evidence),
+    evidence: matter.evidence,
     ...knowledge,
   };
 }
@@ -66,8 +52,7 @@ function verdict(matter: Matter, owner: Message<'verdict'>['owner']): Message<'v
 }
 
 function proof(matter: Matter, dead: Side, ran: boolean, discarded = false): Message<'proof'> {
-  const evidence = prose(matter.evidence);
-  return { type: 'proof', ...about(matter), dead, ran, evidence, discarded };
+  return { type: 'proof', ...about(matter), dead, ran, evidence: matter.evidence, discarded };
 }
 
 type Words = (matter: Matter, to: Side) => Message;
