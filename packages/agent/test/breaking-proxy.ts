@@ -12,6 +12,10 @@ export class BreakingProxy {
   readonly #sockets = new Set<Socket>();
   /** Connections accepted so far. */
   connections = 0;
+  /** New connections are cut at once. */
+  away = false;
+  /** So many bytes of the first connection's are forwarded; it stays open. */
+  holdAfter = Number.POSITIVE_INFINITY;
 
   /**
    * @param cuts bytes from the source after which the first, second, ... connection is cut; later ones
@@ -39,6 +43,7 @@ export class BreakingProxy {
     this.#port = port;
     server.on('connection', async (client) => {
       const cutAfter = cuts[this.connections++];
+      if (this.away) return client.destroy();
       this.#sockets.add(client);
       await opened;
       this.#join(client, cutAfter);
@@ -59,6 +64,7 @@ export class BreakingProxy {
   #join(client: Socket, cutAfter: number | undefined): void {
     const upstream = connect({ host: HOST, port: this.#port, noDelay: true });
     let left = cutAfter ?? Number.POSITIVE_INFINITY;
+    let free = this.connections === 1 ? this.holdAfter : Number.POSITIVE_INFINITY;
     const cut = () => {
       client.destroy();
       upstream.destroy();
@@ -73,6 +79,12 @@ export class BreakingProxy {
     }
     client.pipe(upstream);
     upstream.on('data', (chunk: Buffer) => {
+      if (chunk.length > free) {
+        client.write(chunk.subarray(0, free));
+        free = 0;
+        return;
+      }
+      free -= chunk.length;
       if (!client.write(chunk.subarray(0, Math.min(left, chunk.length)))) upstream.pause();
       left -= chunk.length;
       // Ended, not destroyed: the target gets every byte up to the cut.

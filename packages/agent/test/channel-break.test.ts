@@ -21,6 +21,7 @@ import {
   gate,
   HOST,
   MIB,
+  NO_HASHES,
   openPair,
   poisonedGuest,
   randomGuest,
@@ -136,6 +137,43 @@ test('breaks in post-copy: every page comes, by push or by fault', async (t) => 
   await pair.close();
   assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
   assert.ok(sameBytes(source, target));
+});
+
+/** So much the source says before it has read anything but the request. */
+const SWITCHING_BYTES = Buffer.byteLength(
+  'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    `Sec-WebSocket-Accept: ${'x'.repeat(28)}\r\n\r\n`,
+);
+
+test('a connection that breaks before its ATTACH is read takes back nothing of the one before', async (t) => {
+  const cuts = [[10 * MIB, SWITCHING_BYTES, SWITCHING_BYTES]];
+  const { pair, proxies } = await withProxies(t, 16 * MIB, 1, cuts);
+  const { source, target, sending, landing, writeKey } = pair;
+  const first = await sending.sendRound(0, allPages(source), writeKey);
+  assert.equal(proxies[0]!.connections, 4);
+  const again = makeBitmap(source.pages);
+  assert.equal(sending.takeRequeued(again), first.requeuedPages);
+  const second = await sending.sendRound(1, again, writeKey);
+  assert.equal(first.pages + second.pages, source.pages);
+  const landed = landing.landedIn(2);
+  assert.ok(landed[0]! >= first.pages && landed[1]! === second.pages);
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
+  assert.ok(sameBytes(source, target));
+});
+
+test('the same of the faults channel, once answers were acknowledged', async (t) => {
+  const cuts = [[], [40 * 4200, SWITCHING_BYTES]];
+  const { pair, proxies } = await withProxies(t, 1 * MIB, 1, cuts);
+  const { source, target, sending, landing, landKey } = pair;
+  const missing = allPages(source);
+  gate(target, missing);
+  landing.startPostcopy({ missing, key: landKey, pageHashes: NO_HASHES });
+  sending.serve();
+  for (let page = 0; page < 80; page++) assert.ok(await fault(target, page % 2, page));
+  assert.equal(proxies[1]!.connections, 3);
+  await pair.close();
+  assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
 });
 
 test('a faults port that is closed, or silent, fails the target while its first round lands', async (t) => {

@@ -176,6 +176,15 @@ export class QueuePair {
     this.#inFlight.splice(0, done);
   }
 
+  /**
+   * The connection is over, and the next one that was heard says which frame landed last. It speaks of the
+   * one right before it, which may have broken before it was heard and has nothing then: what is known to
+   * have landed here stays so.
+   */
+  endedAt(sequence: number): void {
+    if (sequence > this.#acknowledged) this.acknowledge(sequence);
+  }
+
   /** Everything sent so far has landed: a barrier came back. */
   acknowledgeAll(): void {
     this.acknowledge(this.#writer.sequence);

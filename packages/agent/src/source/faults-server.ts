@@ -82,7 +82,7 @@ export class FaultsServer {
   }
 
   #attached(socket: AttachedSocket): void {
-    this.#queue?.acknowledge(socket.landedBefore);
+    this.#queue?.endedAt(socket.landedBefore);
     this.#settle();
     const { guest } = this.#options;
     this.#queue = new QueuePair(guest, socket.writer, this.#completions, () => {});

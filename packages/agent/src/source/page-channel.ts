@@ -81,6 +81,7 @@ export class PageChannel {
   #pumpAgain: NodeJS.Timeout | undefined;
   #nextTurn: NodeJS.Immediate | null = null;
   #reattachBy: NodeJS.Timeout | undefined;
+  /** Nothing is sent: the channel is closed, or failed and no target has attached anew. */
   #failed = false;
 
   constructor(options: PageChannelOptions) {
@@ -108,12 +109,14 @@ export class PageChannel {
       this.#finish = resolve;
       this.#abort = reject;
       this.#job = new RoundJob(stripes, channel, round, key);
+      this.#awaitTarget();
       this.#pump();
     });
   }
 
   /** From now on the missing pages are pushed, until `close`. A broken link is waited for without end. */
   startPush(key: number): void {
+    if (this.#job instanceof PushJob) return;
     const { pushes, channel } = this.#options;
     this.#job = new PushJob(pushes, channel, key);
     clearTimeout(this.#reattachBy);
@@ -141,7 +144,8 @@ export class PageChannel {
 
   #attached(socket: AttachedSocket): void {
     clearTimeout(this.#reattachBy);
-    this.#broken?.acknowledge(socket.landedBefore);
+    this.#broken?.endedAt(socket.landedBefore);
+    this.#failed = false;
     this.#giveUpLost();
     const { writer } = socket;
     const pump = () => this.#pump();
@@ -263,12 +267,18 @@ export class PageChannel {
   }
 
   #lost(error: GodwitError | null): void {
-    const { channel } = this.#options;
     clearTimeout(this.#pumpAgain);
     this.#broken ??= this.#link?.queue ?? null;
     this.#link = null;
     if (error !== null) return this.#fail(error);
-    if (this.#job instanceof PushJob || this.#failed) return;
+    this.#awaitTarget();
+  }
+
+  /** A round that is under way ends with the target or without it; nothing else does. */
+  #awaitTarget(): void {
+    if (this.#link !== null || this.#failed || !(this.#job instanceof RoundJob)) return;
+    const { channel } = this.#options;
+    clearTimeout(this.#reattachBy);
     this.#reattachBy = setTimeout(() => {
       const pagesUnacknowledged = this.#giveUpLost();
       this.#fail(new GodwitError('channel.lost', { channel, pagesUnacknowledged }));
