@@ -41,9 +41,15 @@ export class Migrations {
   /** A runner that ends goes to the back: those that ended stand in the order of their ends. */
   readonly #runners = new Map<string, Runner>();
   readonly #quiet: Pick<Quiet, 'ended' | 'begin' | 'end'>;
+  readonly #rememberedMs: number;
 
-  constructor(agent: Agent, quiet: Pick<Quiet, 'ended' | 'begin' | 'end'> = new Quiet()) {
+  constructor(
+    agent: Agent,
+    quiet: Pick<Quiet, 'ended' | 'begin' | 'end'> = new Quiet(),
+    rememberedMs = REMEMBERED_MS,
+  ) {
     this.#agent = agent;
+    this.#rememberedMs = rememberedMs;
     this.#quiet = quiet;
     this.#faults = agent.options.testFaults ? new FaultPoints(agent.options.stateDir) : undefined;
     agent.link.on('up', () => this.#each((runner) => runner.coordinatorBack()));
@@ -201,7 +207,7 @@ export class Migrations {
     const runner = this.#runners.get(migration);
     this.#runners.delete(migration);
     if (runner !== undefined) this.#runners.set(migration, runner);
-    setTimeout(() => this.#forget(migration), REMEMBERED_MS).unref();
+    setTimeout(() => this.#forget(migration), this.#rememberedMs).unref();
     this.#quiet.ended();
     if (this.#open().length === 0) this.#quiet.begin();
   }

@@ -117,6 +117,11 @@ export abstract class MigrationBase<
     return this.core.isFinal;
   }
 
+  /** The agent ends, or the migration is forgotten: nothing is begun any more. */
+  protected get isClosed(): boolean {
+    return this.#ended;
+  }
+
   /** Calls back once, when no row leads out of the phase any more. */
   onFinal(callback: () => void): void {
     this.#finals.push(callback);

@@ -18,6 +18,7 @@ import { makeBitmap, orInto, popcount, runTimes, setBit } from '@godwit/machine'
 import type { Message, RoundReport } from '@godwit/protocol';
 import type { PageHashes } from '../channel/page-hashes.ts';
 import type { Guest } from '../guest/guest.ts';
+import { stateVersion } from '../guest/guest-state.ts';
 import { fromHrtime, nowNs } from '../migration/clock.ts';
 import { handoverDigest } from '../migration/digest.ts';
 import type { RoundResult, SourceChannels } from './source-channels.ts';
@@ -75,6 +76,22 @@ export class Rounds {
 
   get digest(): string {
     return this.#digest;
+  }
+
+  /** @param pageHost by which the target reaches the page channels */
+  offer(pageHost: string): Message<'offer'> {
+    const { pages, harts } = this.#guest.memory;
+    const { pagePorts, faultsPort, readKey } = this.#channels;
+    return {
+      type: 'offer',
+      pages,
+      harts,
+      stateVersion: stateVersion(this.#grant.spec.kind),
+      pageHost,
+      pagePorts: [...pagePorts],
+      faultsPort,
+      readKey,
+    };
   }
 
   /** One round while the guest runs. A post-copy migration sends nothing and only reports. */

@@ -24,7 +24,6 @@ import {
 } from '@godwit/protocol';
 import type { Agent } from '../agent.ts';
 import type { Guest } from '../guest/guest.ts';
-import { stateVersion } from '../guest/guest-state.ts';
 import type { FaultPoints } from '../migration/fault-points.ts';
 import {
   type CoordinatorMessage,
@@ -54,7 +53,7 @@ export class SourceRunner extends MigrationBase<
 > {
   /** Settles when the offer can go out: the page channels listen. */
   readonly ready: Promise<number>;
-  /** Until its memory is given back: a runner is remembered for minutes, a guest must not be. */
+  /** While the migration holds it: a runner is remembered for minutes, a guest must not be. */
   #held: Guest | undefined;
   readonly #figures = new SourceFigures();
   readonly #dialler: Dialler;
@@ -86,7 +85,7 @@ export class SourceRunner extends MigrationBase<
     this.#keptEpoch = guest.epoch;
     guest.leaseTo(grant.migration);
     this.ready = this.#open();
-    this.ready.catch(() => this.#abandon());
+    this.ready.catch((error) => this.#abandon(error));
   }
 
   get #guest(): Guest {
@@ -218,10 +217,11 @@ export class SourceRunner extends MigrationBase<
     this.core.dispatch(isGood ? 'landedGood' : 'landedBad');
   }
 
-  /** What this host says of its copy once it may run elsewhere: nothing more than it knows. */
+  /** What this host says of its copy once it may run elsewhere is no more than it knows. */
   protected override entered(phase: SourcePhase): void {
     if (phase === 'offered' || phase === 'released') this.#guest.state = 'doubt';
     else if (phase === 'serving') this.#guest.state = 'frozen';
+    else if (phase === 'kept' || phase === 'ended') this.#letGo();
   }
 
   protected override linkLost(why: string): void {
@@ -293,7 +293,7 @@ export class SourceRunner extends MigrationBase<
       case 'reportDiscarded':
         return void this.#reportFreed();
       case 'reportEnded':
-        this.#guest.releaseLease(this.grant.migration);
+        this.#held?.releaseLease(this.grant.migration);
         this.#why = new GodwitError('guest.ended', { guest: this.guestName });
         return this.#sayKept();
       case 'reportLost':
@@ -324,6 +324,7 @@ export class SourceRunner extends MigrationBase<
     const dialled = this.#dialler.dial(false);
     dialled.catch(() => {});
     const hangUp = () => void dialled.then((link) => link.close()).catch(() => {});
+    let channels: SourceChannels;
     try {
       this.#opening = SourceChannels.open({
         memory: this.#guest.memory,
@@ -335,7 +336,7 @@ export class SourceRunner extends MigrationBase<
         maxBandwidthBytes: grant.maxBandwidthBytesPerS,
         onFailed: (error) => this.#roundFailed(error),
       });
-      this.#channels = await this.#opening;
+      channels = await this.#opening;
     } catch (thrown) {
       hangUp();
       throw thrown;
@@ -344,7 +345,8 @@ export class SourceRunner extends MigrationBase<
       hangUp();
       return 0;
     }
-    this.#rounds = new Rounds(this.#guest, grant, this.#channels, this.#figures);
+    this.#channels = channels;
+    this.#rounds = new Rounds(this.#guest, grant, channels, this.#figures);
     this.start(this.#offerOver(dialled), (error) => this.#unreachable(error));
     this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
     return 0;
@@ -354,21 +356,7 @@ export class SourceRunner extends MigrationBase<
     const link = await dialled;
     if (this.core.isFinal) return link.close();
     this.useLink(link);
-    this.#offer();
-  }
-
-  #offer(): void {
-    const channels = this.#channels as SourceChannels;
-    this.tellPeer({
-      type: 'offer',
-      pages: this.#guest.memory.pages,
-      harts: this.#guest.memory.harts,
-      stateVersion: stateVersion(this.grant.spec.kind),
-      pageHost: this.agent.pageAddress,
-      pagePorts: [...channels.pagePorts],
-      faultsPort: channels.faultsPort,
-      readKey: channels.readKey,
-    });
+    this.tellPeer(this.#transfer().rounds.offer(this.agent.pageAddress));
   }
 
   async #sendRound(): Promise<void> {
@@ -421,7 +409,7 @@ export class SourceRunner extends MigrationBase<
   }
 
   #reconnect(): void {
-    const isWanted = () => this.link === undefined && !this.core.isFinal;
+    const isWanted = () => this.link === undefined && !this.core.isFinal && !this.isClosed;
     void this.#dialler.redial(isWanted, (link) => {
       this.useLink(link);
       this.core.dispatch('peerBack');
@@ -455,17 +443,23 @@ export class SourceRunner extends MigrationBase<
     this.agent.journal.gone(this.guestName, this.grant.epoch);
     this.agent.guests.delete(this.guestName);
     await this.#guest.release();
+    this.#letGo();
+    this.agent.changed();
+  }
+
+  /** Nothing here refers to its memory any more. */
+  #letGo(): void {
     this.#held = undefined;
     this.#rounds = undefined;
     this.#opening = undefined;
     this.#channels = undefined;
-    this.agent.changed();
   }
 
   #reportKept(): void {
-    if (this.#guest.state === 'running') this.#guest.releaseLease(this.grant.migration);
+    const guest = this.#held;
+    if (guest?.state === 'running') guest.releaseLease(this.grant.migration);
     this.#sayKept();
-    this.#guest.carryOutLatched();
+    guest?.carryOutLatched();
   }
 
   #sayKept(): void {
@@ -491,9 +485,9 @@ export class SourceRunner extends MigrationBase<
     this.core.dispatch('peerLost');
   }
 
-  /** Opening failed: the guest was never touched. */
-  #abandon(): void {
-    this.#guest.releaseLease(this.grant.migration);
-    void this.close();
+  /** Opening failed: the guest was never touched, and the coordinator hears why it stayed. */
+  #abandon(error: Error): void {
+    this.#why ??= GodwitError.from(error);
+    this.core.dispatch('cancel');
   }
 }
