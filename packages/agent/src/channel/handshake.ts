@@ -200,16 +200,19 @@ function listenOn(
 ): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException) => {
+      server.off('listening', listening);
       if (cause.code === 'EADDRINUSE') resolve(false);
       else {
         const why = cause.code ?? cause.message;
         reject(new GodwitError('listen.failed', { address: `${host}:${port}`, why }, { cause }));
       }
     };
-    server.once('error', failed);
-    server.listen(port, host, () => {
+    const listening = () => {
       server.off('error', failed);
       resolve(true);
-    });
+    };
+    server.once('error', failed);
+    server.once('listening', listening);
+    server.listen(port, host);
   });
 }
