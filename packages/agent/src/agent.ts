@@ -288,10 +288,11 @@ export class Agent {
   }
 
   #guestReports(): GuestReport[] {
-    const phases = new Map(this.migrations.reports().map((each) => [each.migration, each.phase]));
+    const moves = new Map(this.migrations.reports().map((each) => [each.migration, each]));
     return [...this.guests.values()].map((guest) => {
-      const phase = guest.lease === undefined ? undefined : phases.get(guest.lease);
-      return { ...guest.report(), ...(phase !== undefined && { phase }) };
+      const move = guest.lease === undefined ? undefined : moves.get(guest.lease);
+      const trouble = move?.trouble !== undefined && { trouble: move.trouble };
+      return { ...guest.report(), ...(move && { phase: move.phase }), ...trouble };
     });
   }
 

@@ -68,6 +68,8 @@ export class Thread<C extends Commands> implements OwnedThread {
   readonly #onExit = (code: number) => this.#die(new Error(`thread exited with ${code}`));
   #lastId = 0;
   #dead: GodwitError | null = null;
+  /** Of one that died: settles when nothing of it is left, its sockets closed. */
+  #gone: Promise<unknown> | undefined;
   /** Called for each event the thread posts. */
   onEvent: (event: string, argument: unknown) => void = () => {};
   /** Called once if the thread ends by itself: a fault of ours. */
@@ -97,13 +99,13 @@ export class Thread<C extends Commands> implements OwnedThread {
     await this.#worker.terminate();
   }
 
-  /** Has the thread close what it has open, and gives it up for reuse. Never rejects. */
+  /** Has the thread close what it has open, and gives it up for reuse; one that died is gone. Never rejects. */
   async close(): Promise<void> {
     const closed = await this.#request('close', []).then(
       () => true,
       () => false,
     );
-    if (this.#dead !== null) return;
+    if (this.#dead !== null) return void (await this.#gone);
     this.#dead = new GodwitError('internal', { why: 'a released thread was used' });
     this.#worker.off('message', this.#onMessage);
     this.#worker.off('error', this.#onError);
@@ -145,6 +147,7 @@ export class Thread<C extends Commands> implements OwnedThread {
     this.#dead = new GodwitError('internal', { why: cause.message }, { cause });
     for (const pending of this.#pending.values()) pending.reject(this.#dead);
     this.#pending.clear();
+    this.#gone = this.#worker.terminate();
     this.onDeath(this.#dead);
   }
 }

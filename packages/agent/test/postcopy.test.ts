@@ -14,6 +14,7 @@ import {
   sameBytes,
   scribble,
 } from './channel-pair.ts';
+import { until } from './support/agent-parts.ts';
 
 after(() => endIdleThreads());
 
@@ -100,7 +101,10 @@ test('a page that differs from its digest is asked for once more, then fails', a
   landing.startPostcopy({ missing, key: landKey, pageHashes: new Uint8Array(hashes.buffer) });
   sending.serve();
   sending.startPush({ missing, key: landKey });
-  await assert.rejects(landing.allPresent, { code: 'migration.digest' });
+  await until('it failed', () => pair.targetFailures.length > 0);
+  assert.equal(pair.targetFailures[0]?.code, 'migration.digest');
+  assert.match(landing.trouble ?? '', /digest/);
+  assert.equal(landing.remaining(), 1);
   assert.equal(states.get(34), memoryMap.PAGE_ABSENT);
   await pair.close();
 });

@@ -218,7 +218,9 @@ function says(
     case 'lost':
       return `holds an image of epoch ${report?.epoch ?? epoch} that it will not run by itself`;
   }
-  return report ? `${report.state}, epoch ${report.epoch}` : 'holds nothing';
+  if (report === undefined) return 'holds nothing';
+  const trouble = report.trouble === undefined ? '' : `, misses pages: ${report.trouble}`;
+  return `${report.state}, epoch ${report.epoch}${trouble}`;
 }
 
 function verdictOf(

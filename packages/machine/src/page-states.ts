@@ -13,6 +13,7 @@
  *   thread                  may
  *   landing, faults         tryLand, makePresent, backToAbsent, faults
  *   main, guest stopped     clearAll, setAbsentFrom, setGated
+ *   main, nothing lands     landingToAbsent
  *   vCPU threads            look (hart-gate.ts)
  *
  * While CONTROL_GATED is 0 nobody looks here and every page counts as present.
@@ -76,6 +77,18 @@ export class PageStates {
   backToAbsent(page: number): void {
     this.#mustChange(page, map.PAGE_LANDING, map.PAGE_ABSENT);
     this.wakeWaiters(page);
+  }
+
+  /** Pages of winners that came to their end without a word: absent again. Only while nobody lands pages. */
+  landingToAbsent(): void {
+    for (let word = 0; word < this.#words; word++) {
+      // LANDING is the lower bit of a field.
+      if ((Atomics.load(this.#i32, STATE + word) & FIELDS) === 0) continue;
+      const end = (word + 1) * PAGES_PER_WORD;
+      for (let page = word * PAGES_PER_WORD; page < end; page++) {
+        if (this.get(page) === map.PAGE_LANDING) this.backToAbsent(page);
+      }
+    }
   }
 
   /** Lets every hart whose fault slot names the page look at its state again. */

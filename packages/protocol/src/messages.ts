@@ -104,6 +104,8 @@ export const guestReport = record({
   dirtyBytesPerS: number,
   workingSetPages: u32,
   createdAtMs: u53,
+  /** In a post-copy: why missing pages do not come, while they do not. */
+  trouble: optional(note),
   /** Why and with what code it ended by itself. */
   end: optional(record({ why: text(64), code: u32 })),
   /** Digest at the stop, when `stopAt` was reached. */
@@ -122,6 +124,8 @@ export const migrationReport = record({
   waitingRound: optional(u32),
   /** Target: RAN is journalled. */
   ran: bool,
+  /** Target, running: why missing pages do not come, while they do not. */
+  trouble: optional(note),
 });
 export type MigrationReport = Infer<typeof migrationReport>;
 

@@ -40,6 +40,8 @@ export class GuestTable extends Map<string, Guest> {
   }
 
   #onEnded(guest: Guest, ending: GuestEnding): void {
+    // A stale image has no life of its own: whatever it did last is not the guest's end.
+    if (guest.state === 'lost') return;
     const settle = () => {
       if (ending.event === 'reboot' && guest.boot !== undefined) void this.#reboot(guest, ending);
       else this.#end(guest, ending);

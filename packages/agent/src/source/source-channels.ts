@@ -5,7 +5,8 @@
  *
  * Main thread only. It never touches page bytes: it loads the plan of a round into shared memory, tells
  * the threads to go and waits for their barriers. Every promise ends: with the round, with the first
- * failure of any channel, or with `close`.
+ * failure of any channel, or with `close`. Once the guest is stopped for good its pages are wanted until the
+ * target has them: a thread that dies then has a successor at its port, and the target dials again.
  */
 import { randomInt } from 'node:crypto';
 import type { GuestMemory } from '@godwit/machine';
@@ -71,7 +72,11 @@ export class SourceChannels {
     faults: Promise.withResolvers<void>(),
   };
   #nextRound = 0;
-  #pushing = false;
+  #serving = false;
+  /** The target's key for pushed pages, from `startPush` on. */
+  #pushKey = 0;
+  #succeeding: Promise<void> = Promise.resolve();
+  #closed = false;
 
   /**
    * Starts the threads and listens.
@@ -198,7 +203,8 @@ export class SourceChannels {
    * when RUN is out, because waking it would be part of the blackout.
    */
   serve(): void {
-    if (this.#regions.find(this.readKey) >= 0) return;
+    if (this.#serving) return;
+    this.#serving = true;
     const pages = this.#options.memory.pages;
     this.#regions.registerRegion({ firstPage: 0, pages, access: 'read' }, this.readKey);
     setImmediate(() => this.#faults?.call('serve').catch((error) => this.#fail(error)));
@@ -213,8 +219,8 @@ export class SourceChannels {
    * @param o.order chunks of PUSH_PAGES_MAX pages in the order they shall go; hottest first otherwise
    */
   startPush(o: { missing: Uint32Array; key: number; order?: Uint32Array }): void {
-    if (this.#pushing) return;
-    this.#pushing = true;
+    if (this.#pushKey !== 0) return;
+    this.#pushKey = o.key;
     this.#pushes.load(o.missing, o.order ?? hottestFirst(this.#options.memory));
     for (const thread of this.#threads) {
       thread.call('startPush', o.key).catch((error) => this.#fail(error));
@@ -234,7 +240,9 @@ export class SourceChannels {
    * it may be given to another guest.
    */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#failure.reject(new GodwitError('internal', { why: 'the page channels were closed' }));
+    await this.#succeeding;
     const threads: OwnedThread[] = this.#threads.splice(0);
     if (this.#faults !== null) threads.push(this.#faults);
     this.#faults = null;
@@ -242,30 +250,46 @@ export class SourceChannels {
   }
 
   async #start(): Promise<void> {
-    const { memory, migration, capability, channels, listenHost: host, ports } = this.#options;
-    const common = { memory: memory.memory, migration, capability, host, ports };
-    const [pushes, counters] = [this.#pushes.sab, this.#counters.sab];
-    const bandwidthBytes = this.#options.maxBandwidthBytes / channels;
+    const { channels, ports } = this.#options;
     const opening = [];
     for (let channel = 0; channel < channels; channel++) {
-      const thread = new Thread<PageChannelCommands>(PAGE_CHANNEL);
-      this.#threads.push(thread);
-      this.#listenTo(thread);
-      const stripes = this.#stripes.sab;
-      const alone = channels === 1;
-      const own = { stripes, pushes, counters, channel, alone, bandwidthBytes };
-      opening.push(thread.call('open', { ...common, ...own }));
+      opening.push(this.#openPages(channel, ports));
     }
-    this.#faults = new Thread<FaultsServerCommands>(FAULTS_SERVER);
-    this.#listenTo(this.#faults);
-    const serving = { regions: this.#regions.sab, pushes, counters, row: channels };
-    opening.push(this.#faults.call('open', { ...common, ...serving }));
+    opening.push(this.#openFaults(ports));
     // All of them, so that `close` finds none half open.
     const opened = await Promise.allSettled(opening);
     for (const result of opened) if (result.status === 'rejected') throw result.reason;
     const found = opened.map((result) => (result as PromiseFulfilledResult<number>).value);
     this.faultsPort = found.pop()!;
     this.pagePorts.push(...found);
+  }
+
+  #openPages(channel: number, ports: SourceChannelsOptions['ports']): Promise<number> {
+    const { channels, maxBandwidthBytes } = this.#options;
+    const thread = new Thread<PageChannelCommands>(PAGE_CHANNEL);
+    this.#threads[channel] = thread;
+    this.#listenTo(thread);
+    return thread.call('open', {
+      ...this.#common(ports),
+      stripes: this.#stripes.sab,
+      channel,
+      alone: channels === 1,
+      bandwidthBytes: maxBandwidthBytes / channels,
+    });
+  }
+
+  #openFaults(ports: SourceChannelsOptions['ports']): Promise<number> {
+    const thread = new Thread<FaultsServerCommands>(FAULTS_SERVER);
+    this.#faults = thread;
+    this.#listenTo(thread);
+    const regions = this.#regions.sab;
+    return thread.call('open', { ...this.#common(ports), regions, row: this.#options.channels });
+  }
+
+  #common(ports: SourceChannelsOptions['ports']) {
+    const { memory, migration, capability, listenHost: host } = this.#options;
+    const [pushes, counters] = [this.#pushes.sab, this.#counters.sab];
+    return { memory: memory.memory, migration, capability, host, ports, pushes, counters };
   }
 
   #listenTo(thread: OwnedThread): void {
@@ -280,7 +304,22 @@ export class SourceChannels {
       const channel = (this.#threads as OwnedThread[]).indexOf(thread);
       if (channel >= 0) this.#stripes.requeue(channel);
       this.#fail(error);
+      if (!this.#serving) return;
+      this.#succeeding = this.#succeeding
+        .then(() => this.#succeed(thread, channel))
+        .catch((failure) => this.#fail(GodwitError.from(failure)));
     };
+  }
+
+  /** What the dead thread pushed and nobody acknowledged the target asks for, when it is overdue there. */
+  async #succeed(dead: OwnedThread, channel: number): Promise<void> {
+    await dead.close();
+    if (this.#closed) return;
+    const port = channel >= 0 ? this.pagePorts[channel]! : this.faultsPort;
+    const ports = { from: port, to: port };
+    if (channel < 0) return void (await this.#openFaults(ports));
+    await this.#openPages(channel, ports);
+    if (this.#pushKey !== 0) await this.#threads[channel]?.call('startPush', this.#pushKey);
   }
 
   /** Pages of a broken connection are to be pushed again: every channel that lives may take them. */

@@ -21,6 +21,8 @@ import {
   type FrameHeader,
   GodwitError,
   OPCODE,
+  PAGE_BYTES,
+  PUSH_CREDIT_BYTES,
   READ_PAGES_MAX,
 } from '@godwit/protocol';
 import { closeError } from '../channel/close-codes.ts';
@@ -35,6 +37,8 @@ import { TargetLink } from './target-link.ts';
 const BELL = memoryMap.CONTROL_BELL_FAULT >> 2;
 /** A look without a ring, in case of a hart that rang before this thread listened. */
 const LOOK_EVERY_MS = 100;
+/** READs of a sweep under way: as many bytes as a push may have while harts wait. */
+const SWEEP_READS = PUSH_CREDIT_BYTES / (READ_PAGES_MAX * PAGE_BYTES);
 /** Answers after which the source is told what has landed; until then it would push them again. */
 const CREDIT_EVERY = 32;
 
@@ -66,6 +70,8 @@ export class FaultsClient {
   readonly #wanted = new Set<number>();
   /** When each page was asked for; a page that is here is not asked for again. */
   readonly #askedAtMs = new Map<number, number>();
+  /** Pages below it have been swept, by `fetchAll`; all of them when it is over. */
+  #swept = Number.POSITIVE_INFINITY;
   #landKey = 0;
   #watching: Promise<void> | null = null;
   #closed = false;
@@ -82,6 +88,7 @@ export class FaultsClient {
       ...options,
       kind: 'faults',
       makeReader: (writer) => this.#makeReader(writer),
+      nextGeneration: () => options.board.nextGeneration(FAULTS_CHANNEL),
       onAttached: (writer) => this.#attached(writer),
       onLost: () => this.#lost(),
       landedBefore: () => this.#landedBefore,
@@ -97,6 +104,7 @@ export class FaultsClient {
   start(landKey: number): void {
     this.#landKey = landKey;
     this.#watching ??= this.#watch();
+    this.#sweep();
   }
 
   /** Asks for a page although no hart waits: what came for it was wrong. */
@@ -104,6 +112,12 @@ export class FaultsClient {
     this.#wanted.add(page);
     this.#askedAtMs.delete(page);
     this.#ask(page);
+  }
+
+  /** Asks for every absent page, a few at a time: who should have sent them may take them for landed. */
+  fetchAll(): void {
+    this.#swept = 0;
+    this.#sweep();
   }
 
   async close(): Promise<void> {
@@ -136,10 +150,27 @@ export class FaultsClient {
 
   #ask(page: number): void {
     if (this.#queue === null || this.#askedAtMs.has(page) || this.#landKey === 0) return;
-    const sge = Uint32Array.of(page, 1 + this.#absentAfter(page));
     this.#askedAtMs.set(page, performance.now());
+    this.#read(this.#queue, page, this.#options.neighbours);
+  }
+
+  /** Goes on with a sweep, if there is one; a hart waits behind no more than a few of its answers. */
+  #sweep(): void {
+    const { pages } = this.#guest;
+    if (this.#queue === null || this.#landKey === 0) return;
+    while (this.#swept < pages && this.#reads.length < SWEEP_READS) {
+      const page = this.#swept;
+      const isAbsent = this.#states.get(page) === memoryMap.PAGE_ABSENT;
+      this.#swept += isAbsent ? this.#read(this.#queue, page, READ_PAGES_MAX - 1) : 1;
+    }
+  }
+
+  /** Asks for a page and absent ones behind it. Returns how many. */
+  #read(queue: QueuePair, page: number, neighbours: number): number {
+    const pages = 1 + this.#absentAfter(page, neighbours);
+    const sge = Uint32Array.of(page, pages);
     this.#reads.push(sge);
-    this.#queue.post({
+    queue.post({
       id: page,
       opcode: 'READ',
       key: this.#options.readKey,
@@ -148,10 +179,11 @@ export class FaultsClient {
       signalled: false,
       sge,
     });
+    return pages;
   }
 
-  #absentAfter(page: number): number {
-    const limit = Math.min(this.#options.neighbours, READ_PAGES_MAX - 1);
+  #absentAfter(page: number, neighbours: number): number {
+    const limit = Math.min(neighbours, READ_PAGES_MAX - 1);
     let count = 0;
     while (count < limit && page + count + 1 < this.#guest.pages) {
       if (this.#states.get(page + count + 1) !== memoryMap.PAGE_ABSENT) break;
@@ -230,6 +262,7 @@ export class FaultsClient {
     // Pages that a push had brought first were thrown away, and are no fault's latency.
     this.#askedAtMs.delete(asked[0]!);
     this.#landedSequence = header.sequence;
+    this.#sweep();
     if (++this.#answersSinceCredit < CREDIT_EVERY) return;
     this.#answersSinceCredit = 0;
     const credit = this.#header;
@@ -242,6 +275,7 @@ export class FaultsClient {
     this.#queue = new QueuePair(this.#guest, writer, this.#completions, () => {});
     this.#look();
     for (const page of this.#wanted) this.#ask(page);
+    this.#sweep();
   }
 
   #lost(): void {

@@ -43,6 +43,7 @@ const commands = {
   },
   start: (landKey: number) => client!.start(landKey),
   fetch: (page: number) => client?.fetch(page),
+  fetchAll: () => client?.fetchAll(),
   async close(): Promise<void> {
     await client?.close();
     client = null;

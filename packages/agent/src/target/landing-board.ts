@@ -10,12 +10,14 @@
  *   retried     whoever finds a wrong hash      pages that were asked for once more
  *   hashes      channel threads, with --verify  digests of the pages that are here, before RUN
  *               main, before post-copy          the source's digests of its missing pages
+ *   generation  a channel's thread, add         connections of each channel so far, whichever thread made them
  *   written     channel threads, or             pages that were given bytes; the others of a memory
  *                                               that began as zeros still are zero
  *
  * Post-copy is begun by one store of main's, after everything it needs is in place: a page that lands
  * right then finds the digest it is checked against.
  */
+import { CHANNELS_MAX } from '@godwit/protocol';
 import type { PageHashes } from '../channel/page-hashes.ts';
 
 /** Rounds counted one by one; later ones together in the last place. */
@@ -26,7 +28,10 @@ const POSTCOPY_OFF = 0;
 const POSTCOPY_ON = 1;
 const POSTCOPY_CHECKED = 2;
 const FRESH = 2;
-const CONTROL_WORDS = 4;
+/** The page channels', and one for the faults channel. */
+const GENERATIONS = 4;
+/** An even number: digests lie behind it. */
+const CONTROL_WORDS = GENERATIONS + 2 * Math.ceil((CHANNELS_MAX + 1) / 2);
 
 export class LandingBoard {
   readonly sab: SharedArrayBuffer;
@@ -106,6 +111,11 @@ export class LandingBoard {
   rounds(count: number): number[] {
     const length = Math.min(count, ROUNDS);
     return Array.from({ length }, (_, round) => Atomics.load(this.#rounds, round));
+  }
+
+  /** Number of the connection that a channel makes now, from 1. */
+  nextGeneration(channel: number): number {
+    return Atomics.add(this.#control, GENERATIONS + channel, 1) + 1;
   }
 
   get remaining(): number {

@@ -67,6 +67,7 @@ export class LandingChannel {
       ...options,
       kind: 'pages',
       makeReader: (writer) => this.#makeReader(writer),
+      nextGeneration: () => options.board.nextGeneration(options.channel),
       onAttached: () => {},
       landedBefore: () => this.#landedBefore,
       patient: () => options.board.inPostcopy,

@@ -5,9 +5,19 @@
  *
  * Main thread only; it never touches page bytes. What the threads have done stands in shared memory
  * (landing board, counters, histogram) and is read from there.
+ *
+ * In the rounds the failure of a channel is the end of all of them: the guest runs on at the source. In
+ * post-copy it is not, because the pages are there still and the guest is here: what can be is opened anew.
+ * Then all channels are, so that nobody fills a page any more and those that a thread left half full can
+ * be asked for again.
  */
-import { type GuestMemory, popcount } from '@godwit/machine';
-import { GodwitError } from '@godwit/protocol';
+import { type GuestMemory, PageStates, popcount } from '@godwit/machine';
+import {
+  GodwitError,
+  RECONNECT_FIRST_MS,
+  RECONNECT_MAX_MS,
+  TEXT_CHARS_MAX,
+} from '@godwit/protocol';
 import { Counters } from '../channel/counters.ts';
 import type { PageHashes } from '../channel/page-hashes.ts';
 import type { RegionTable } from '../channel/regions.ts';
@@ -58,6 +68,17 @@ export class TargetChannels {
   #faults: Thread<FaultsClientCommands> | null = null;
   #faultsOpened: Promise<void> = Promise.resolve();
   readonly #allPresent = Promise.withResolvers<void>();
+  /** Of post-copy. */
+  #landKey = 0;
+  /** Missing pages when they were last overdue. */
+  #remainedBefore = 0;
+  /** Why channels failed, until pages come and none fails again. */
+  #trouble: GodwitError | undefined;
+  #failedLately = false;
+  #attempt = 0;
+  #reopenTimer: NodeJS.Timeout | undefined;
+  #reopening: Promise<void> = Promise.resolve();
+  #closed = false;
   /** Settled and replaced whenever a round has ended on every channel. */
   #roundEnds = Promise.withResolvers<void>();
 
@@ -140,14 +161,37 @@ export class TargetChannels {
    */
   startPostcopy(o: { missing: Uint32Array; key: number; pageHashes: Uint8Array }): void {
     const pages = popcount(o.missing);
+    this.#landKey = o.key;
+    this.#remainedBefore = pages;
     this.#board.startPostcopy(pages, o.pageHashes);
     if (pages === 0) this.#allPresent.resolve();
     this.#onFaults((faults) => faults.call('start', o.key));
   }
 
-  /** Resolves when no missing page is left; rejects with the first failure, and on `close`. */
+  /**
+   * Resolves when no missing page is left, whatever has failed meanwhile; rejects on `close`, and with the
+   * first failure of any channel before post-copy.
+   */
   get allPresent(): Promise<void> {
     return this.#allPresent.promise;
+  }
+
+  /** To be called now and then while pages are missing: if none has come since, they are asked for. */
+  requestMissing(): void {
+    const { remaining } = this.#board;
+    if (remaining === 0) return this.#allPresent.resolve();
+    if (remaining === this.#remainedBefore) this.#onFaults((faults) => faults.call('fetchAll'));
+    else if (!this.#failedLately) {
+      this.#trouble = undefined;
+      this.#attempt = 0;
+    }
+    this.#failedLately = false;
+    this.#remainedBefore = remaining;
+  }
+
+  /** Why pages may not come; undefined while they do, or nothing is known to be in their way. */
+  get trouble(): string | undefined {
+    return this.#trouble?.message.slice(0, TEXT_CHARS_MAX);
   }
 
   /** Missing pages that have not come yet. */
@@ -166,10 +210,19 @@ export class TargetChannels {
 
   /** Ends every channel; no socket is open when it resolves. */
   async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#reopenTimer);
+    const error = new GodwitError('internal', { why: 'the page channels were closed' });
+    this.#allPresent.reject(error);
+    this.#roundEnds.reject(error);
+    await this.#reopening;
+    await this.#closeThreads();
+  }
+
+  async #closeThreads(): Promise<void> {
     const threads: OwnedThread[] = this.#threads.splice(0);
     const faults = this.#faults;
     this.#faults = null;
-    this.#rejectAll(new GodwitError('internal', { why: 'the page channels were closed' }));
     // A thread that is half open has nothing to close yet.
     const faultsClosed = this.#faultsOpened.then(() => faults?.close());
     await Promise.all([faultsClosed, ...threads.map((thread) => thread.close())]);
@@ -228,13 +281,38 @@ export class TargetChannels {
     ended.resolve();
   }
 
-  #rejectAll(error: GodwitError): void {
-    this.#allPresent.reject(error);
+  #fail(error: GodwitError): void {
+    if (this.#closed) return;
+    this.#trouble = error;
+    this.#failedLately = true;
     this.#roundEnds.reject(error);
+    if (this.#board.inPostcopy) this.#reopenSoon();
+    else this.#allPresent.reject(error);
+    this.#options.onFailed?.(error);
   }
 
-  #fail(error: GodwitError): void {
-    this.#rejectAll(error);
-    this.#options.onFailed?.(error);
+  #reopenSoon(): void {
+    if (this.#reopenTimer !== undefined) return;
+    const pauseMs = Math.min(RECONNECT_FIRST_MS * 2 ** this.#attempt++, RECONNECT_MAX_MS);
+    this.#reopenTimer = setTimeout(() => {
+      this.#reopening = this.#reopening
+        .then(() => this.#reopen())
+        .catch((error) => this.#fail(GodwitError.from(error)));
+    }, pauseMs);
+  }
+
+  /** Whatever the channels had under way is lost, and neither end may know of it: all is asked for. */
+  async #reopen(): Promise<void> {
+    const { memory } = this.#options;
+    await this.#closeThreads();
+    this.#reopenTimer = undefined;
+    if (this.#board.remaining === 0) this.#allPresent.resolve();
+    if (this.#closed || this.#board.remaining === 0) return;
+    new PageStates(memory).landingToAbsent();
+    await this.#start();
+    this.#onFaults(async (faults) => {
+      await faults.call('start', this.#landKey);
+      await faults.call('fetchAll');
+    });
   }
 }

@@ -30,6 +30,8 @@ export interface TargetLinkOptions {
   readonly migration: string;
   readonly capability: string;
   readonly channel: number;
+  /** Counts the connections, of threads before this one too. */
+  readonly nextGeneration: () => number;
   /** A reader for a new socket; frames begin with sequence 1 again. */
   readonly makeReader: (writer: FrameWriter) => LandingReader;
   readonly onAttached: (writer: FrameWriter) => void;
@@ -61,9 +63,14 @@ export class TargetLink {
     this.#options = options;
   }
 
-  /** The first generation. @throws GodwitError `channel.refused`, `channel.early_data` */
+  /**
+   * The first connection of this thread. In post-copy it is dialled until it stands, like any other.
+   *
+   * @throws GodwitError `channel.refused`, `channel.early_data`
+   */
   async connect(): Promise<void> {
-    await this.#dial();
+    if (this.#options.patient()) void this.#redial(performance.now(), 0);
+    else await this.#dial();
   }
 
   get writer(): FrameWriter | null {
@@ -123,7 +130,7 @@ export class TargetLink {
     }
     const current = this.#current;
     if (current === null) return;
-    this.#generation++;
+    this.#generation = this.#options.nextGeneration();
     this.#attach(current.writer);
     this.#options.onAttached(current.writer);
   }

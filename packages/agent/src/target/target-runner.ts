@@ -44,6 +44,7 @@ import {
 import { PeerLink, type PeerMessage } from '../migration/peer-link.ts';
 import { checkHandover, Manifest } from './handover-check.ts';
 import { TargetChannels } from './target-channels.ts';
+import { presentFigures, pullProgress } from './target-figures.ts';
 
 /** How long RUNNING waits for the stamp of the first instruction: a thread's wake-up. */
 const FIRST_INSTRUCTION_WAIT_MS = 50;
@@ -86,10 +87,11 @@ export class TargetRunner extends MigrationBase<
 
   get holds(): boolean {
     if (this.phase === 'running') return !this.core.state.complete;
-    return this.phase !== 'dropped' && this.phase !== 'done';
+    return !this.isOver;
   }
 
   report(): MigrationReport {
+    const trouble = this.phase === 'running' ? this.#channels?.trouble : undefined;
     return {
       migration: this.grant.migration,
       guest: this.guestName,
@@ -97,6 +99,7 @@ export class TargetRunner extends MigrationBase<
       epoch: this.nextEpoch,
       phase: this.phase,
       ran: this.#ran,
+      ...(trouble !== undefined && { trouble }),
     };
   }
 
@@ -110,8 +113,9 @@ export class TargetRunner extends MigrationBase<
     this.core.dispatch('guestEnded');
   }
 
+  /** Of a stale image only while its channels close; afterwards it is nobody's here. */
   discard(): boolean {
-    if (this.phase !== 'lost') return false;
+    if (this.phase !== 'lost' || this.#guest === undefined) return false;
     this.core.dispatch('guestDiscard');
     return true;
   }
@@ -242,9 +246,7 @@ export class TargetRunner extends MigrationBase<
       case 'free':
         return void this.#drop();
       case 'keepStaleImage':
-        if (this.#guest) this.#guest.state = 'lost';
-        clearInterval(this.#progressTimer);
-        return;
+        return void this.#keepStaleImage();
       case 'carryOutLatched':
         return this.#guest?.carryOutLatched();
       case 'reportLost':
@@ -398,9 +400,9 @@ export class TargetRunner extends MigrationBase<
   }
 
   #pull(): void {
-    if (this.#pulling) return;
-    this.#pulling = true;
     const channels = this.#channels as TargetChannels;
+    if (this.#pulling) return channels.requestMissing();
+    this.#pulling = true;
     this.#progressTimer = setInterval(() => this.#sendProgress(), PROGRESS_MS);
     channels.allPresent.then(
       () => {
@@ -416,7 +418,8 @@ export class TargetRunner extends MigrationBase<
     clearInterval(this.#progressTimer);
     const guest = this.#guest;
     this.#inOrder(() => {
-      this.#present ??= this.#presentFigures(guest as Guest);
+      const about = { ...this.about(), verified: this.grant.verify };
+      this.#present ??= presentFigures(about, guest as Guest, this.#channels);
       const { faults } = this.#present;
       this.tellPeer({ type: 'peerAllPresent', epoch: this.nextEpoch, faults });
       this.tellCoordinator({ ...this.#present, atMs: Date.now() });
@@ -428,33 +431,11 @@ export class TargetRunner extends MigrationBase<
     });
   }
 
-  #presentFigures(guest: Guest): Message<'allPresent'> {
-    const faults = this.#channels?.faultStats() ?? { count: 0, p50Us: 0, p99Us: 0 };
-    return {
-      type: 'allPresent',
-      ...this.about(),
-      verified: this.grant.verify,
-      faults: faults.count,
-      faultP50Us: faults.p50Us,
-      faultP99Us: faults.p99Us,
-      longestStallMs: takeLongestStallUs(guest.memory) / 1000,
-      atMs: Date.now(),
-    };
-  }
-
   #sendProgress(): void {
-    const channels = this.#channels as TargetChannels;
-    this.tellCoordinator({
-      type: 'progress',
-      migration: this.grant.migration,
-      round: 0,
-      pagesSent: 0,
-      pagesTotal: (this.#guest as Guest).memory.pages,
-      bytes: 0,
-      bytesPerS: 0,
-      faults: channels.faultStats().count,
-      remainingPages: channels.remaining(),
-    });
+    const { memory } = this.#guest as Guest;
+    this.tellCoordinator(
+      pullProgress(this.grant.migration, memory, this.#channels as TargetChannels),
+    );
   }
 
   #refuse(event: TargetEvent, thrown: unknown): void {
@@ -466,6 +447,7 @@ export class TargetRunner extends MigrationBase<
   #channelsFailed(error: Error): void {
     this.log.warn({ err: error }, 'page channels failed');
     if (this.phase === 'preparing' || this.phase === 'landing') this.#refuse('cancel', error);
+    this.agent.changed();
   }
 
   #sendRefused(): void {
@@ -482,6 +464,21 @@ export class TargetRunner extends MigrationBase<
     await this.#closing;
     this.#opening = undefined;
     this.#channels = undefined;
+  }
+
+  /**
+   * No page lands in it any more, and no migration holds it: a person may give it up whenever, long after
+   * this runner is forgotten. Its state is what keeps it from running.
+   */
+  async #keepStaleImage(): Promise<void> {
+    const guest = this.#guest as Guest;
+    guest.state = 'lost';
+    clearInterval(this.#progressTimer);
+    await this.#closeChannels();
+    for (const event of guest.takeLatched()) event.gone();
+    guest.releaseLease(this.grant.migration);
+    this.#guest = undefined;
+    this.agent.changed();
   }
 
   async #drop(): Promise<void> {
