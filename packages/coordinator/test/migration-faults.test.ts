@@ -31,6 +31,19 @@ describe('deaths', () => {
     return supervisor;
   }
 
+  /** The target ran the guest, missed pages and died. */
+  async function lostAtTarget() {
+    const migration = await migrate({ mode: 'postcopy' });
+    await a.next('grant');
+    b.send({ type: 'running', ...about(migration), missingPages: 9, atMs: 1 });
+    await a.next('answer');
+    const supervisor = await supervisorOf(b);
+    await b.disconnect();
+    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
+    assert.equal((await a.next('proof')).ran, true);
+    return { migration, view: await ended(migration), supervisor };
+  }
+
   it('a target that never ran it: the source hears the proof and keeps the guest', async () => {
     const migration = await migrate();
     await a.next('grant');
@@ -63,15 +76,7 @@ describe('deaths', () => {
   });
 
   it('a target that had run it: lost, with the evidence; the image at the source can be taken', async () => {
-    const migration = await migrate({ mode: 'postcopy' });
-    await a.next('grant');
-    b.send({ type: 'running', ...about(migration), missingPages: 9, atMs: 1 });
-    await a.next('answer');
-    const supervisor = await supervisorOf(b);
-    await b.disconnect();
-    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
-    assert.equal((await a.next('proof')).ran, true);
-    const view = await ended(migration);
+    const { migration, view, supervisor } = await lostAtTarget();
     assert.equal(view.state, 'lost');
     const { body: guest } = await coordinator.ask<GuestDetail>('GET', `/v1/guests/${g}`);
     assert.equal(guest.state, 'lost');
@@ -87,15 +92,7 @@ describe('deaths', () => {
   });
 
   it('a guest that was lost and made anew is not given away by what is said of the lost one', async () => {
-    const migration = await migrate({ mode: 'postcopy' });
-    await a.next('grant');
-    b.send({ type: 'running', ...about(migration), missingPages: 9, atMs: 1 });
-    await a.next('answer');
-    const supervisor = await supervisorOf(b);
-    await b.disconnect();
-    supervisor.send(died(b, [{ guest: g, epoch: 2 }]));
-    await a.next('proof');
-    await ended(migration);
+    const { migration, supervisor } = await lostAtTarget();
     assert.equal((await coordinator.ask('DELETE', `/v1/guests/${g}`)).status, 200);
     const again = { name: g, kind: 'workload', memoryBytes: 64 * MIB, host: a.host };
     await coordinator.ask('POST', '/v1/guests', { ...again, workload: WORKLOAD });
