@@ -5,9 +5,14 @@
  *   main: [memory task] --range--> memory.worker.ts x n --result--> main
  *
  * The guest's harts stand still while a task that reads runs; the caller sees to that.
+ *
+ * What gives memory its first content is done in the order it was asked for, on as many threads as pay:
+ * eight guests that come at once would touch their memories with sixteen, and the first of them would
+ * have its room when the last has. What reads or writes a file waits for nobody.
  */
 import { availableParallelism } from 'node:os';
 import type { AuditResult, GuestMemory, WorkloadSpec, WrittenCheckpoint } from '@godwit/machine';
+import { Line } from '../line.ts';
 import { Thread } from '../thread.ts';
 import type { BootOptions, GuestBoot } from './boot.ts';
 import type { MemoryCommands } from './memory.worker.ts';
@@ -51,10 +56,13 @@ export interface MemoryTaskInput {
 
 /** A thread costs about 50 ms to start: what it would touch meanwhile is not worth one. */
 const PAGES_PER_THREAD_MIN = 8192;
-const THREADS_MAX = 4;
+const THREADS = Math.min(availableParallelism(), 4);
 
 /** Tasks that one thread does over all pages. */
 const WHOLE: readonly MemoryTask['kind'][] = ['boot', 'digest', 'write', 'read'];
+/** Tasks that share THREADS threads, first come first served. */
+const IN_LINE: readonly MemoryTask['kind'][] = ['wipe', 'fill'];
+const line = new Line(THREADS);
 
 export const MEMORY_THREAD = new URL('./memory.worker.ts', import.meta.url);
 
@@ -72,9 +80,7 @@ export async function runMemoryTask<T extends MemoryTask>(
   task: T,
 ): Promise<MemoryTaskResults[T['kind']][]> {
   const useful = Math.ceil(guest.pages / PAGES_PER_THREAD_MIN);
-  const threads = WHOLE.includes(task.kind)
-    ? 1
-    : Math.min(useful, availableParallelism(), THREADS_MAX);
+  const threads = WHOLE.includes(task.kind) ? 1 : Math.min(useful, THREADS);
   const pagesEach = Math.ceil(guest.pages / threads);
   const ranges = Array.from({ length: threads }, (_, i) => ({
     memory: guest.memory,
@@ -82,7 +88,10 @@ export async function runMemoryTask<T extends MemoryTask>(
     fromPage: i * pagesEach,
     toPage: Math.min((i + 1) * pagesEach, guest.pages),
   }));
-  return Promise.all(ranges.map((range) => runRange<T>(range)));
+  const run = IN_LINE.includes(task.kind)
+    ? (range: MemoryTaskInput) => line.run(() => runRange<T>(range))
+    : runRange<T>;
+  return Promise.all(ranges.map(run));
 }
 
 async function runRange<T extends MemoryTask>(
