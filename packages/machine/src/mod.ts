@@ -2,8 +2,6 @@
  * The public names of the machine package: guest memory and its contract, the workload guest, the
  * RISC-V machine. Other packages import from here only.
  */
-export * as memoryMap from '../assembly/memory-map.ts';
-export * from './bitmap.ts';
 export * from './checkpoint.ts';
 export { type ConsoleOutput, ConsoleRing } from './console-ring.ts';
 export * from './dirty-log.ts';
@@ -22,7 +20,6 @@ export {
   SPEED_PROGRAMS,
   type SpeedProgram,
 } from './guest-images.ts';
-export * from './guest-memory.ts';
 export { HartGate } from './hart-gate.ts';
 export * from './heat.ts';
 export {
@@ -34,8 +31,7 @@ export {
 export { LiveInput } from './live.ts';
 export * from './machine.ts';
 export * from './machine-state.ts';
-export { loadPageOps, type PageOps } from './page-ops.ts';
-export * from './page-states.ts';
+export * from './memory.ts';
 export type { Count, Profile } from './profile.ts';
 export * from './run.ts';
 export * from './run-control.ts';

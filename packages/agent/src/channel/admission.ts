@@ -7,7 +7,6 @@
  * CONNECT_DEADLINE_MS to show its ATTACH. A generation above the last replaces the attached socket:
  * the target dials anew only when nothing of the old one can land any more. Channel thread only.
  */
-import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import {
   CAPABILITY_CHARS,
@@ -16,6 +15,7 @@ import {
   GodwitError,
   OPCODE,
 } from '@godwit/protocol';
+import { timingSafeEqual } from './builtin.ts';
 import { closeError, closePayload } from './close-codes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { type ChannelListener, listenForChannel } from './handshake.ts';

@@ -13,10 +13,11 @@
  * reader's views. `buffer()` must neither throw nor return nothing nor return an empty view: the
  * previous view would be filled again, which may by then be a page of a running guest.
  */
-import { createServer, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, type NetConnectOpts, type Socket } from 'node:net';
 import { CONNECT_DEADLINE_MS, GodwitError } from '@godwit/protocol';
 import { WebSocket, WebSocketServer } from 'ws';
+import { createServer } from './builtin.ts';
 
 /** Where a dialled socket's bytes go. Neither function may throw. */
 export interface SocketReader {

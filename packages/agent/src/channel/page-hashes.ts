@@ -7,7 +7,7 @@
  * let their event loop turn in between, so that sockets do not wait for a gigabyte.
  */
 import { setImmediate } from 'node:timers/promises';
-import { type GuestMemory, loadPageOps, memoryMap } from '@godwit/machine';
+import { type GuestMemory, loadPageOps, memoryMap } from '@godwit/machine/memory';
 import { PAGE_BYTES } from '@godwit/protocol';
 
 /** About a millisecond's work. */

@@ -16,8 +16,8 @@
  *   main              register, revoke, find, isPlacing
  *   channel, faults   begin and finish (its own channel), find, access, covers, holds
  */
-import { randomInt } from 'node:crypto';
 import { CHANNELS_MAX } from '@godwit/protocol';
+import { randomInt } from './builtin.ts';
 
 /** write: any page, in a round. land: absent pages only, post-copy. read: READ is answered. */
 export type Access = 'write' | 'land' | 'read';

@@ -16,7 +16,7 @@
  *
  * One queue pair a socket, used by the thread that owns the socket.
  */
-import { type GuestMemory, loadPageOps, memoryMap, type PageOps } from '@godwit/machine';
+import { type GuestMemory, loadPageOps, memoryMap, type PageOps } from '@godwit/machine/memory';
 import {
   emptyHeader,
   FRAME_PAGES_MAX,

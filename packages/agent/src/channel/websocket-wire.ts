@@ -8,8 +8,8 @@
  * the client's masked (section 5.1). A fragmented, text, extended or over-long message is refused: a
  * length is checked against its limit before anything waits for that many bytes.
  */
-import { randomFillSync } from 'node:crypto';
 import { GodwitError } from '@godwit/protocol';
+import { randomFillSync } from './builtin.ts';
 
 export const WS_BINARY = 2;
 export const WS_CLOSE = 8;

@@ -7,7 +7,7 @@
  * writes down who owns it: a thread that fills a gigabyte at full speed would hold them up where
  * processors are few. It yields once and for good, so these threads do nothing else.
  */
-import { loadPageOps, memoryMap as map } from '@godwit/machine';
+import { loadPageOps, memoryMap as map } from '@godwit/machine/memory';
 import { yieldProcessor } from '../channel/background.ts';
 import { serveThread } from '../thread.ts';
 

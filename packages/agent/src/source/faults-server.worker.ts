@@ -1,7 +1,7 @@
 /**
  * Thread entry of the faults channel at the source; one migration at a time, then the next.
  */
-import { GuestMemory } from '@godwit/machine';
+import { GuestMemory } from '@godwit/machine/memory';
 import { Counters } from '../channel/counters.ts';
 import { RegionTable } from '../channel/regions.ts';
 import { postEvent, serveThread } from '../thread.ts';

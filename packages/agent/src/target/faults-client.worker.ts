@@ -1,7 +1,7 @@
 /**
  * Thread entry of the faults channel at the target; one migration at a time, then the next.
  */
-import { GuestMemory } from '@godwit/machine';
+import { GuestMemory } from '@godwit/machine/memory';
 import { RegionTable } from '../channel/regions.ts';
 import { postEvent, serveThread } from '../thread.ts';
 import { FaultHistogram } from './fault-histogram.ts';

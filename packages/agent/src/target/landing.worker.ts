@@ -1,7 +1,7 @@
 /**
  * Thread entry of a page channel at the target; one migration at a time, then the next.
  */
-import { GuestMemory } from '@godwit/machine';
+import { GuestMemory } from '@godwit/machine/memory';
 import { reclaimProcessor } from '../channel/background.ts';
 import { Counters } from '../channel/counters.ts';
 import { type HashWork, hashShare } from '../channel/page-hashes.ts';

@@ -16,7 +16,7 @@ import {
   memoryMap,
   type PageOps,
   PageStates,
-} from '@godwit/machine';
+} from '@godwit/machine/memory';
 import { type FrameHeader, GodwitError, PAGE_BYTES } from '@godwit/protocol';
 import type { RegionTable } from '../channel/regions.ts';
 import type { LandingBoard } from './landing-board.ts';
