@@ -45,8 +45,11 @@ export interface OwnedThread {
   close(): Promise<void>;
 }
 
-/** Idle threads kept of each kind: two migrations' worth at the default number of channels, two guests. */
-const IDLE_MAX = 4;
+/**
+ * Idle threads kept of each kind until the agent is quiet: eight migrations' worth at the default number
+ * of channels, so that a drain under its limits starts its threads once.
+ */
+const IDLE_MAX = 16;
 const idle = new Map<string, Worker[]>();
 /**
  * What a thread may allocate between two quick collections. Page bytes are not on the heap and nothing
