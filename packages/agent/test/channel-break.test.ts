@@ -98,6 +98,7 @@ test('a channel cut in the last round, behind HANDOVER, costs one more round and
   const checked = checkHandover({
     handover,
     manifest,
+    complete: true,
     guest: { memory: target, adoptState() {} } as unknown as Guest,
     channels: landing,
     revoke: async () => {

@@ -53,6 +53,7 @@ export function sourceOptions(memory: GuestMemory, channels: number): SourceChan
     migration: randomBytes(8).toString('hex'),
     capability: randomBytes(32).toString('hex'),
     channels,
+    faults: true,
     listenHost: HOST,
     ports: null,
     maxBandwidthBytes: 0,
@@ -66,13 +67,15 @@ interface PairOptions {
   readonly faultsRoute?: (port: number) => Promise<number>;
   /** The target's memory is all zero, and it knows. */
   readonly fresh?: boolean;
+  /** Whether pages may be missing in the end. */
+  readonly faults?: boolean;
 }
 
 export async function openPair(
   t: TestContext,
   ramBytes: number,
   channels: number,
-  { route = async (port) => port, faultsRoute, fresh = false }: PairOptions = {},
+  { route = async (port) => port, faultsRoute, fresh = false, faults = true }: PairOptions = {},
 ): Promise<Pair> {
   const source = randomGuest(ramBytes);
   const target = fresh ? GuestMemory.create({ ramBytes, harts: 2 }) : poisonedGuest(ramBytes);
@@ -85,6 +88,7 @@ export async function openPair(
   const options = sourceOptions(source, channels);
   const sending = await SourceChannels.open({
     ...options,
+    faults,
     onFailed: (error) => sourceFailures.push(error),
   });
   const landing = await TargetChannels.open({
@@ -95,7 +99,7 @@ export async function openPair(
     capability: options.capability,
     host: HOST,
     pagePorts: await Promise.all(sending.pagePorts.map(route)),
-    faultsPort: await (faultsRoute ?? route)(sending.faultsPort),
+    faultsPort: faults ? await (faultsRoute ?? route)(sending.faultsPort) : 0,
     readKey: sending.readKey,
     onFailed: (error) => targetFailures.push(error),
   });

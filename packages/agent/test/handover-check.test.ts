@@ -5,7 +5,7 @@ import type { Message } from '@godwit/protocol';
 import { pageHashes } from '../src/channel/page-hashes.ts';
 import type { Guest } from '../src/guest/guest.ts';
 import { handoverDigest } from '../src/migration/digest.ts';
-import { checkHandover, Manifest } from '../src/target/handover-check.ts';
+import { checkHandover, type HandoverCheck, Manifest } from '../src/target/handover-check.ts';
 import type { TargetChannels } from '../src/target/target-channels.ts';
 
 const PAGES = 64;
@@ -27,14 +27,16 @@ function target(landed: number[]) {
     done.push('revoke');
     return revoked.promise;
   };
-  const begin = (manifest: Manifest, verify: boolean) =>
+  const begin = (manifest: Manifest, verify: boolean, given: Partial<HandoverCheck> = {}) =>
     checkHandover({
       handover: handover(),
       manifest,
+      complete: false,
       channels: channels as unknown as TargetChannels,
       guest: guest as unknown as Guest,
       revoke,
       verify,
+      ...given,
     });
   return { done, begin, revoked };
 }
@@ -86,4 +88,16 @@ test('what a channel lost in the last round comes in one more, and HANDOVER says
   manifest.amend([PAGES, 3, 2]);
   await checked;
   assert.deepEqual(done.slice(2), ['barriers of 3', 'revoke', 'hashes']);
+});
+
+test('a pre-copy that would leave pages behind is refused before the guest has a state', async () => {
+  const { done, begin, revoked } = target([PAGES]);
+  revoked.resolve();
+  const missing = new Uint8Array(Math.ceil(PAGES / 8));
+  missing[0] = 0b101;
+  await assert.rejects(
+    begin(new Manifest([PAGES]), false, { complete: true, handover: { ...handover(), missing } }),
+    { code: 'migration.refused', message: /2 pages would be missing/ },
+  );
+  assert.deepEqual(done, ['revoke']);
 });

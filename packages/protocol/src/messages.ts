@@ -660,7 +660,7 @@ export const MESSAGES = {
       faultsPort: u16,
       readKey: u32,
     },
-    what: 'What will come, and where the page channels listen.',
+    what: 'What will come, and where the page channels listen; faultsPort is 0 in a pre-copy, which has no faults channel.',
   },
   accept: {
     tag: 67,

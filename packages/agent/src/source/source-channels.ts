@@ -31,6 +31,8 @@ export interface SourceChannelsOptions {
   readonly capability: string;
   /** Page channels, 1 to CHANNELS_MAX. */
   readonly channels: number;
+  /** Whether pages may be missing when the guest runs at the target: then it can ask for them. */
+  readonly faults: boolean;
   readonly listenHost: string;
   /** Ports to choose from, inclusive; null for any free ones. */
   readonly ports: { readonly from: number; readonly to: number } | null;
@@ -54,6 +56,7 @@ export interface RoundResult {
 
 export class SourceChannels {
   readonly pagePorts: number[] = [];
+  /** 0 without a faults channel. */
   faultsPort = 0;
   /** The key under which READ is answered, once `serve` has been called. */
   readonly readKey = randomInt(1, 0x1_0000_0000);
@@ -107,14 +110,15 @@ export class SourceChannels {
   }
 
   /**
-   * Resolves when every channel of the kind has been attached. The faults channel is dialled last, while
-   * the first round goes out: no page is asked for before the guest has moved.
+   * Resolves when every channel of the kind has been attached. The faults channel, if there is one, is
+   * dialled last, while the first round goes out: no page is asked for before the guest has moved.
    *
    * @throws GodwitError `request.timed_out`
    */
   async attached(kind: 'pages' | 'faults', deadlineMs = LANDING_DEADLINE_MS): Promise<void> {
+    const { channels, faults } = this.#options;
+    if (kind === 'faults' && !faults) return;
     let timer: NodeJS.Timeout | undefined;
-    const { channels } = this.#options;
     const what = kind === 'pages' ? `${channels} page channels` : 'the faults channel';
     const timeout = new Promise<never>((_resolve, reject) => {
       const late = () =>
@@ -250,17 +254,17 @@ export class SourceChannels {
   }
 
   async #start(): Promise<void> {
-    const { channels, ports } = this.#options;
+    const { channels, faults, ports } = this.#options;
     const opening = [];
     for (let channel = 0; channel < channels; channel++) {
       opening.push(this.#openPages(channel, ports));
     }
-    opening.push(this.#openFaults(ports));
+    if (faults) opening.push(this.#openFaults(ports));
     // All of them, so that `close` finds none half open.
     const opened = await Promise.allSettled(opening);
     for (const result of opened) if (result.status === 'rejected') throw result.reason;
     const found = opened.map((result) => (result as PromiseFulfilledResult<number>).value);
-    this.faultsPort = found.pop()!;
+    if (faults) this.faultsPort = found.pop()!;
     this.pagePorts.push(...found);
   }
 

@@ -331,6 +331,7 @@ export class SourceRunner extends MigrationBase<
         migration: grant.migration,
         capability: grant.capability,
         channels: grant.channels,
+        faults: grant.mode !== 'precopy',
         listenHost: agent.options.listen.host,
         ports: agent.options.pagePorts,
         maxBandwidthBytes: grant.maxBandwidthBytesPerS,
@@ -371,7 +372,8 @@ export class SourceRunner extends MigrationBase<
   }
 
   async #stopAndSendRest(): Promise<void> {
-    const mustComplete = this.#decision?.action === 'stopAndCopy';
+    const isPrecopy = this.grant.mode === 'precopy';
+    const mustComplete = isPrecopy || this.#decision?.action === 'stopAndCopy';
     const { rounds } = this.#transfer();
     const isComplete = await rounds.stopAndSendRest(mustComplete);
     this.core.dispatch(isComplete ? 'stoppedComplete' : 'stoppedMissing');

@@ -9,7 +9,7 @@
  * and HANDOVER again.
  */
 import { setTimeout } from 'node:timers/promises';
-import { makeBitmap } from '@godwit/machine';
+import { makeBitmap, popcount } from '@godwit/machine';
 import { GodwitError, LANDED_DEADLINE_MS, type Message } from '@godwit/protocol';
 import type { Guest } from '../guest/guest.ts';
 import { handoverDigest } from '../migration/digest.ts';
@@ -51,6 +51,8 @@ export interface HandoverCheck {
   readonly guest: Guest;
   readonly channels: TargetChannels;
   readonly manifest: Manifest;
+  /** No page may be missing: there is no channel by which to ask for one. */
+  readonly complete: boolean;
   /** Settles when no page can land under the rounds' key any more. */
   readonly revoke: () => Promise<void>;
   readonly verify: boolean;
@@ -62,14 +64,15 @@ const AMENDED_WITHIN_MS = LANDED_DEADLINE_MS;
 /**
  * Hashes wait for the end of the key: no late byte may change what the digest speaks of.
  *
- * @throws GodwitError `migration.refused` (a round is short), `wire.truncated` (bitmap), `state.version`,
+ * @throws GodwitError `migration.refused` (a round is short, pages would be missing for ever), `wire.truncated` (bitmap), `state.version`,
  *   `state.corrupt`, `migration.digest`, and what broke a channel
  */
 export async function checkHandover(check: HandoverCheck): Promise<CheckedHandover> {
-  const { handover, guest, channels, revoke, verify } = check;
+  const { handover, guest, channels, revoke, verify, complete } = check;
   let missing: Uint32Array | undefined;
   try {
     missing = missingOf(handover.missing, guest.memory.pages);
+    if (complete && missing !== undefined) throw refused(popcount(missing));
     guest.adoptState(handover.state);
     await satisfied(check);
   } finally {
@@ -81,6 +84,11 @@ export async function checkHandover(check: HandoverCheck): Promise<CheckedHandov
     throw new GodwitError('migration.digest', { expected: handover.digest, found: digest });
   }
   return { missing, digest };
+}
+
+function refused(missing: number): GodwitError {
+  const why = `${missing} pages would be missing, and a pre-copy has no faults channel`;
+  return new GodwitError('migration.refused', { why });
 }
 
 /** The pages that are here; null for all. */

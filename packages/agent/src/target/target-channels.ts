@@ -41,6 +41,7 @@ export interface TargetChannelsOptions {
   /** Address of the source's page ports. */
   readonly host: string;
   readonly pagePorts: readonly number[];
+  /** 0 when no page will be missing: then there is no faults channel. */
   readonly faultsPort: number;
   /** The source's key for READ, from its offer. */
   readonly readKey: number;
@@ -83,8 +84,9 @@ export class TargetChannels {
   #roundEnds = Promise.withResolvers<void>();
 
   /**
-   * Dials every page channel; resolves when ATTACH has been sent on all of them. The faults channel is
-   * dialled then: nobody needs it before the guest runs here, and the first round need not wait for it.
+   * Dials every page channel; resolves when ATTACH has been sent on all of them. The faults channel, if
+   * there is one, is dialled then: nobody needs it before the guest runs here, and the first round need
+   * not wait for it.
    *
    * @throws GodwitError `channel.refused`, `channel.early_data`; nothing stays open then
    */
@@ -249,6 +251,7 @@ export class TargetChannels {
     // All of them, so that `close` finds none half open.
     const opened = await Promise.allSettled(opening);
     for (const result of opened) if (result.status === 'rejected') throw result.reason;
+    if (faultsPort === 0) return;
     this.#faults = new Thread<FaultsClientCommands>(FAULTS_CLIENT);
     this.#listenTo(this.#faults);
     const histogram = this.#histogram.sab;

@@ -336,6 +336,7 @@ export class TargetRunner extends MigrationBase<
     const checked = await checkHandover({
       handover: this.#handover as Message<'handover'>,
       manifest: this.#manifest as Manifest,
+      complete: this.grant.mode === 'precopy',
       guest: this.#guest as Guest,
       channels,
       revoke: () => channels.revoke(this.#keys.write),
