@@ -16,6 +16,8 @@ const PAGE_BYTES = 4096;
 const TICKS_PER_SECOND = 100;
 /** A sample moves at least this much, so that the ends of a move weigh little. */
 const SAMPLE_BYTES = 3.5 * 1024 * MIB;
+/** Each number of moves at once goes to and fro so often, in turns, after a first time. */
+const COUNT_TURNS = 4;
 
 export interface SizeFigures {
   readonly mib: number;
@@ -29,13 +31,17 @@ export interface SizeFigures {
   readonly cpuUsPerPage: number;
 }
 
+/** Medians over the samples. */
 export interface CountFigures {
   readonly atOnce: number;
   readonly mib: number;
   /** From the first request until the last has ended. */
   readonly totalMs: number;
   readonly gbps: number;
+  /** Of the guests of one sample. */
   readonly worstDowntimeMs: number;
+  /** The first time so many moved: threads start, memory is touched for the first time. */
+  readonly firstMs: number;
 }
 
 export async function scaleSizes(sizes: readonly number[]): Promise<SizeFigures[]> {
@@ -71,28 +77,44 @@ async function sizeSample(cluster: Cluster, mib: number): Promise<SizeFigures> {
 
 export async function scaleCounts(counts: readonly number[], mib: number): Promise<CountFigures[]> {
   const cluster = await Cluster.start({ agents: 2 });
-  const figures: CountFigures[] = [];
   try {
     // The limits of the queue are not what is measured here.
-    const limits = { perHost: 16, perCluster: 16 };
-    await cluster.post('/v1/limits', limits);
+    await cluster.post('/v1/limits', { perHost: 16, perCluster: 16 });
     const names = Array.from({ length: Math.max(...counts) }, (_, i) => `g${i}`);
     for (const name of names) await create(cluster, name, mib);
-    for (const atOnce of counts) {
-      const startMs = performance.now();
-      const ended = await Promise.all(names.slice(0, atOnce).map((name) => move(cluster, name)));
-      const totalMs = performance.now() - startMs;
-      const bytes = ended.reduce((sum, { result }) => sum + (result?.bytes ?? 0), 0);
-      const worstDowntimeMs = Math.max(
-        ...ended.map(({ result }) => result?.downtimeMs ?? Number.NaN),
-      );
-      figures.push({ atOnce, mib, totalMs, gbps: bytes / totalMs / 1e6, worstDowntimeMs });
-      console.error(figures.at(-1));
+    const first = new Map<number, CountSample>();
+    const samples = new Map<number, CountSample[]>(counts.map((atOnce) => [atOnce, []]));
+    for (let turn = 0; turn <= COUNT_TURNS; turn++) {
+      for (const atOnce of counts) {
+        const moving = names.slice(0, atOnce);
+        const there = await countSample(cluster, moving);
+        const back = await countSample(cluster, moving);
+        if (turn === 0) first.set(atOnce, there);
+        else samples.get(atOnce)!.push(there, back);
+        console.error({ atOnce, there, back });
+      }
     }
+    return counts.map((atOnce) => {
+      const of = (pick: (sample: CountSample) => number) => median(samples.get(atOnce)!.map(pick));
+      const figures = { totalMs: of((s) => s.totalMs), gbps: of((s) => s.gbps) };
+      const worstDowntimeMs = of((s) => s.worstDowntimeMs);
+      return { atOnce, mib, ...figures, worstDowntimeMs, firstMs: first.get(atOnce)!.totalMs };
+    });
   } finally {
     await cluster.close();
   }
-  return figures;
+}
+
+type CountSample = Pick<CountFigures, 'totalMs' | 'gbps' | 'worstDowntimeMs'>;
+
+/** Moves all of them at once to the other host. */
+async function countSample(cluster: Cluster, names: readonly string[]): Promise<CountSample> {
+  const startMs = performance.now();
+  const ended = await Promise.all(names.map((name) => move(cluster, name)));
+  const totalMs = performance.now() - startMs;
+  const bytes = ended.reduce((sum, { result }) => sum + (result?.bytes ?? 0), 0);
+  const downtimes = ended.map(({ result }) => result?.downtimeMs ?? Number.NaN);
+  return { totalMs, gbps: bytes / totalMs / 1e6, worstDowntimeMs: Math.max(...downtimes) };
 }
 
 async function create(cluster: Cluster, name: string, mib: number): Promise<void> {
