@@ -14,8 +14,15 @@ const MIB = 2 ** 20;
 const PAGE_BYTES = 4096;
 /** USER_HZ of every Linux that runs Node. */
 const TICKS_PER_SECOND = 100;
-/** A sample moves at least this much, so that the ends of a move weigh little. */
-const SAMPLE_BYTES = 3.5 * 1024 * MIB;
+/** A sample moves at least this much. */
+const SAMPLE_BYTES = 1024 * MIB;
+/**
+ * Sizes take turns between the same two agents, so that a noisy minute meets all of them. The first
+ * turns move some 30 GB and are not counted: the engine goes on to compile the send loop for 8 GB,
+ * which a small guest that came first would pay for.
+ */
+const WARM_TURNS = 2;
+const SIZE_TURNS = 6;
 /** Each number of moves at once goes to and fro so often, in turns, after a first time. */
 const COUNT_TURNS = 4;
 
@@ -45,34 +52,52 @@ export interface CountFigures {
 }
 
 export async function scaleSizes(sizes: readonly number[]): Promise<SizeFigures[]> {
-  const figures: SizeFigures[] = [];
-  for (const mib of sizes) {
-    const cluster = await Cluster.start({ agents: 2 });
-    try {
-      await create(cluster, 'g0', mib);
-      await move(cluster, 'g0');
-      await move(cluster, 'g0'); // both hosts' pools are warm now
-      figures.push(await sizeSample(cluster, mib));
-      console.error(figures.at(-1));
-    } finally {
-      await cluster.close();
+  const cluster = await Cluster.start({ agents: 2 });
+  try {
+    for (const mib of sizes) await create(cluster, nameOf(mib), mib);
+    const samples = new Map<number, SizeSample[]>(sizes.map((mib) => [mib, []]));
+    for (let turn = 0; turn < WARM_TURNS + SIZE_TURNS; turn++) {
+      for (const mib of sizes) {
+        const sample = await sizeSample(cluster, mib);
+        if (turn >= WARM_TURNS) samples.get(mib)!.push(sample);
+      }
     }
+    return sizes.map((mib) => sizeFigures(mib, samples.get(mib)!));
+  } finally {
+    await cluster.close();
   }
-  return figures;
 }
 
-async function sizeSample(cluster: Cluster, mib: number): Promise<SizeFigures> {
-  const pages = (mib * MIB) / PAGE_BYTES;
-  const moves = Math.max(4, Math.ceil(SAMPLE_BYTES / (mib * MIB)));
+interface SizeSample {
+  /** Of each move. */
+  readonly times: readonly number[];
+  readonly cpuSeconds: number;
+}
+
+/** Moves a guest to and fro until enough bytes went. */
+async function sizeSample(cluster: Cluster, mib: number): Promise<SizeSample> {
+  const moves = Math.max(2, Math.ceil(SAMPLE_BYTES / (mib * MIB)));
   const times: number[] = [];
   const before = cpuSeconds(cluster);
   for (let i = 0; i < moves; i++) {
-    const { result } = await move(cluster, 'g0');
+    const { result } = await move(cluster, nameOf(mib));
     times.push(result?.transferMs ?? Number.NaN);
   }
-  const cpuUsPerPage = ((cpuSeconds(cluster) - before) * 1e6) / (moves * pages);
+  return { times, cpuSeconds: cpuSeconds(cluster) - before };
+}
+
+function sizeFigures(mib: number, samples: readonly SizeSample[]): SizeFigures {
+  const pages = (mib * MIB) / PAGE_BYTES;
+  const times = samples.flatMap((sample) => sample.times);
+  const cpu = samples.reduce((sum, sample) => sum + sample.cpuSeconds, 0);
   const moveMs = median(times);
-  return { mib, pages, moves, moveMs, usPerPage: (moveMs * 1000) / pages, cpuUsPerPage };
+  const usPerPage = (moveMs * 1000) / pages;
+  const figures = { usPerPage, cpuUsPerPage: (cpu * 1e6) / (times.length * pages) };
+  return { mib, pages, moves: times.length, moveMs, ...figures };
+}
+
+function nameOf(mib: number): string {
+  return `m${mib}`;
 }
 
 export async function scaleCounts(counts: readonly number[], mib: number): Promise<CountFigures[]> {

@@ -79,6 +79,11 @@ export class RoundJob implements Job {
     this.key = key;
   }
 
+  /** Whether there is nothing left to hand out. */
+  get exhausted(): boolean {
+    return this.#runs.length === 0 && this.#stripes.exhausted;
+  }
+
   next(framePagesMax: number): WorkRequest | null {
     if (this.#runs.length === 0) {
       this.#stripe = this.#stripes.claim(this.#channel);

@@ -172,14 +172,19 @@ export class PageChannel {
     let left = TOGETHER_BYTES;
     for (let turn = 0; turn < REQUESTS_PER_TURN; turn++) {
       const [job, link] = [this.#job, this.#link];
-      if (job === null || link === null || this.#failed || !this.#hasRoom(job, link)) return;
+      if (job === null || link === null || this.#failed) return;
+      if (isOver(job)) return this.#endRound(job, link);
+      if (!this.#hasRoom(job, link)) return;
       const waitMs = Math.max(job.pauseMs, this.#pacer.waitMs(performance.now()));
       if (waitMs > 0) {
         this.#pumpAgain = setTimeout(() => this.#pump(), waitMs);
         return;
       }
       const request = job.next(this.#pacer.framePagesMax);
-      if (request === null) return this.#drained(job, link);
+      if (request === null) {
+        if (job instanceof RoundJob) this.#endRound(job, link);
+        return;
+      }
       left -= this.#counted(job, link, () => link.queue.post(request));
       if (left > 0) continue;
       left = TOGETHER_BYTES;
@@ -192,15 +197,15 @@ export class PageChannel {
   }
 
   #hasRoom(job: Job, link: Link): boolean {
-    if (job instanceof RoundJob && job.barrierSent) return false;
     const { inFlightBytes, window } = link.queue;
     if (inFlightBytes + job.requestBytesMax > job.windowBytes) return false;
     if (!window.admits(inFlightBytes, job.requestBytesMax)) return false;
     return link.writer.socket.writableLength <= QUEUED_BYTES_MAX;
   }
 
-  #drained(job: Job, link: Link): void {
-    if (!(job instanceof RoundJob)) return;
+  /** The barrier needs no credit: it goes right behind the last page. */
+  #endRound(job: RoundJob, link: Link): void {
+    if (job.barrierSent) return;
     this.#sendZeros();
     job.barrierSent = true;
     const header = this.#header;
@@ -304,4 +309,8 @@ export class PageChannel {
     this.#giveUpLost();
     this.#options.onFailed(error);
   }
+}
+
+function isOver(job: Job): job is RoundJob {
+  return job instanceof RoundJob && job.exhausted;
 }

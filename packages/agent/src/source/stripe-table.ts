@@ -80,6 +80,11 @@ export class StripeTable {
     }
   }
 
+  /** Whether every stripe of the round has been claimed. */
+  get exhausted(): boolean {
+    return Atomics.load(this.#control, CURSOR) >= this.stripes;
+  }
+
   /** Whether nobody ever wrote to a page of the stripe: all of it is zero, and need not be looked at. */
   isUntouched(stripe: number): boolean {
     return isEmpty(this.#touched, stripe);
