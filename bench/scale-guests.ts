@@ -6,6 +6,7 @@
  * the same moves, and is what other work on the machine disturbs least.
  */
 import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import type { Migration } from '@godwit/protocol';
 import { Cluster } from './cluster.ts';
 import { median } from './statistics.ts';
@@ -23,6 +24,10 @@ const SAMPLE_BYTES = 1024 * MIB;
  */
 const WARM_TURNS = 2;
 const SIZE_TURNS = 6;
+/** Daemons that use less than this in so long a look rest; after so many looks they need not. */
+const QUIET_CORES = 0.1;
+const QUIET_LOOK_MS = 200;
+const QUIET_LOOKS_MAX = 50;
 /** Each number of moves at once goes to and fro so often, in turns, after a first time. */
 const COUNT_TURNS = 4;
 
@@ -78,6 +83,7 @@ interface SizeSample {
 async function sizeSample(cluster: Cluster, mib: number): Promise<SizeSample> {
   const moves = Math.max(2, Math.ceil(SAMPLE_BYTES / (mib * MIB)));
   const times: number[] = [];
+  await quiet(cluster);
   const before = cpuSeconds(cluster);
   for (let i = 0; i < moves; i++) {
     const { result } = await move(cluster, nameOf(mib));
@@ -159,6 +165,15 @@ async function move(cluster: Cluster, name: string): Promise<Migration> {
   const ended = await cluster.migrate({ guest: name, to, mode: 'precopy' });
   if (ended.state === 'completed') return ended;
   throw new Error(`migration ${ended.state}: ${ended.error?.message}`);
+}
+
+/** Waits until the daemons rest: the memory of the guest that moved last is wiped in the background. */
+async function quiet(cluster: Cluster): Promise<void> {
+  for (let i = 0; i < QUIET_LOOKS_MAX; i++) {
+    const before = cpuSeconds(cluster);
+    await setTimeout(QUIET_LOOK_MS);
+    if (cpuSeconds(cluster) - before <= QUIET_CORES * (QUIET_LOOK_MS / 1000)) return;
+  }
 }
 
 /** User and system time of both daemons so far. */
