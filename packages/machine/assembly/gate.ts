@@ -5,7 +5,7 @@
  *
  * Only fills look, hits never do: a present page does not become absent again while the guest runs.
  * A hart that had to wait tells its caller to execute the instruction anew from its start. It was
- * parked, so a harvest may have dropped its write entries, and an address obtained before the wait
+ * parked, so a harvest may have disarmed its write entries, and an address obtained before the wait
  * (the first page of a crossing store) is no longer covered by a mark.
  */
 import { core, RETRY } from './core';

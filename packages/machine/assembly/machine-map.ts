@@ -76,6 +76,8 @@ export const PROFILE_PAGES_DECODED = 260;
 export const PROFILE_PAGES_COMPARED = 261;
 /** TLBs emptied by SFENCE.VMA, a write of satp, or another hart. */
 export const PROFILE_FLUSHES = 262;
+/** Write entries armed again after a harvest: a store found the page without a fill. */
+export const PROFILE_ARMED_AGAIN = 263;
 export const PROFILE_EXCEPTIONS = 264;
 export const PROFILE_INTERRUPTS = 296;
 export const PROFILE_END = 328;

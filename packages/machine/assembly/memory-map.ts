@@ -69,7 +69,7 @@ export const CONTROL_RUN = CONTROL + 16;
 export const CONTROL_EPOCH = CONTROL + 20;
 /** Parts in 1000 of its time that a hart must sleep; 0 = full speed. */
 export const CONTROL_THROTTLE = CONTROL + 24;
-/** Counts harvests; a hart whose own HART_FLUSH_SEEN differs drops its write entries. */
+/** Counts harvests; a hart whose own HART_FLUSH_SEEN differs disarms its write entries. */
 export const CONTROL_FLUSH = CONTROL + 28;
 /** Counts changes the harvester, the landing threads or the host wait for; notify cell. */
 export const CONTROL_BELL_FAULT = CONTROL + 32;
@@ -165,7 +165,7 @@ export const HART_RUNNING = 1;
 export const HART_PARKED = 2;
 
 /**
- * The harvester holds a PARKED or STOPPED hart while it drops its write entries. The hart that wants
+ * The harvester holds a PARKED or STOPPED hart while it disarms its write entries. The hart that wants
  * to leave waits on HART_STATE until it is what it was before.
  */
 export const HART_HELD = 3;
@@ -177,9 +177,10 @@ export const FAULT_WAITING = 1;
 // Offsets from TLB + hart * TLB_SIZE. Three arrays, one a kind of access; each holds two direct-mapped
 // sets of TLB_ENTRIES, so that a machine's user mode and its kernel do not evict each other (a workload
 // hart uses the first set only). Entry of a set = virtual page modulo TLB_ENTRIES. An entry is
-// {tag: u64, value: u64}: the tag is the virtual page, or all ones for an empty entry; what the value
-// holds is the hart's own business (a workload hart has none). So anyone who holds the hart drops a
-// kind of entry by filling its array with TLB_EMPTY_BYTE.
+// {tag: u64, value: u64}: the tag is the page's virtual address, or all ones for an empty entry; what the
+// value holds is the hart's own business (a workload hart has none). So anyone who holds the hart drops a
+// kind of entry by filling its array with TLB_EMPTY_BYTE, and disarms write entries by setting
+// TLB_DISARMED in their tags: no store finds them, but the hart may know by them where the page is.
 
 export const TLB_READ = 0;
 export const TLB_WRITE = 32768;
@@ -190,6 +191,8 @@ export const TLB_ENTRY_SIZE = 16;
 export const TLB_SET_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
 export const TLB_ARRAY_SIZE = 2 * TLB_SET_SIZE;
 export const TLB_EMPTY_BYTE = 0xff;
+/** In no page's address, and above the bits by which a look-up sees that an access is not aligned. */
+export const TLB_DISARMED = 0x800;
 
 // ------------------------------------------------------------------------------- page states
 

@@ -13,9 +13,9 @@ import { core } from './core';
 import { warm, markFill } from './dirty';
 import { admit } from './gate';
 import {
-  DEVICES_TOHOST, PROFILE_FETCH_MISSES, PROFILE_READ_MISSES, PROFILE_WRITE_MISSES, RAM_BASE,
+  DEVICES_TOHOST, PROFILE_ARMED_AGAIN, PROFILE_FETCH_MISSES, PROFILE_READ_MISSES, PROFILE_WRITE_MISSES, RAM_BASE,
 } from './machine-map.ts';
-import { PAGE_SHIFT, PAGE_SIZE, RAM, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts';
+import { PAGE_SHIFT, PAGE_SIZE, RAM, TLB_DISARMED, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts';
 import { tally } from './profile';
 import { noteBorrowed, noteSuperpage } from './status';
 import { walked } from './walk';
@@ -88,6 +88,22 @@ export function fillWrite(address: u64, physical: u64): usize {
   markFill(pageOf(physical));
   const place = placeOf(physical);
   if (!isWatched(physical)) install(core.writes, address, place - <usize>address);
+  return place;
+}
+
+/**
+ * Place of an address for stores whose entry a harvest disarmed; marks the page. What the entry says holds
+ * until somebody drops it, so this is no fill: no walk, and a page that was here is here. NO_PLACE: there is
+ * no such entry.
+ */
+export function armAgain(address: u64): usize {
+  const entry = entryOf(core.writes, address);
+  const page = address & PAGE_MASK;
+  if (load<u64>(entry) != (page | TLB_DISARMED)) return NO_PLACE;
+  tally(PROFILE_ARMED_AGAIN);
+  const place = <usize>address + load<u32>(entry, 8);
+  markFill(<u32>((place - RAM) >> PAGE_SHIFT));
+  store<u64>(entry, page);
   return place;
 }
 

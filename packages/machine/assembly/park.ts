@@ -14,7 +14,7 @@ import { core } from './core';
 import {
   CONTROL_BELL_ACK, CONTROL_FLUSH, HART_FLUSH_SEEN, HART_HELD,
   HART_PARKED, HART_RUNNING, HART_STARTED_NS, HART_STATE, HART_STOPPED, HART_STOPPED_NS,
-  HART_WAKE, TLB_ARRAY_SIZE, TLB_EMPTY_BYTE, TLB_WRITE,
+  HART_WAKE, TLB_ARRAY_SIZE, TLB_DISARMED, TLB_ENTRY_SIZE, TLB_WRITE,
 } from './memory-map.ts';
 import { applyStatus, dropEntries } from './status';
 
@@ -32,11 +32,18 @@ export function ring(bell: usize): void {
   atomic.notify(bell, -1);
 }
 
-/** Drops the write entries if a harvest asks for it; tells the harvester. */
+function disarmWrites(): void {
+  const end = core.tlb + TLB_WRITE + TLB_ARRAY_SIZE;
+  for (let at = core.tlb + TLB_WRITE; at < end; at += TLB_ENTRY_SIZE) {
+    store<u64>(at, load<u64>(at) | TLB_DISARMED);
+  }
+}
+
+/** Disarms the write entries if a harvest asks for it; tells the harvester. */
 export function obeyFlush(): void {
   const wanted = atomic.load<u32>(CONTROL_FLUSH);
   if (atomic.load<u32>(core.block + HART_FLUSH_SEEN) == wanted) return;
-  memory.fill(core.tlb + TLB_WRITE, <u8>TLB_EMPTY_BYTE, TLB_ARRAY_SIZE);
+  disarmWrites();
   atomic.store<u32>(core.block + HART_FLUSH_SEEN, wanted);
   ring(CONTROL_BELL_ACK);
 }

@@ -13,7 +13,7 @@ import { core, DONE, DONE_LOOK_UP, raise } from './core';
 import { afterStore } from './htif';
 import { HART_X } from './machine-map.ts';
 import { PAGE_SIZE } from './memory-map.ts';
-import { codeAt, fillFetch, fillRead, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
+import { armAgain, codeAt, fillFetch, fillRead, fillWrite, isRam, isWatched, lookUp, NO_PLACE, PAGE_MASK } from './mmu';
 import { LOAD_MISALIGNED, STORE_MISALIGNED } from './trap';
 import { accessFault, FETCH, NO_ADDRESS, READ, translate, WRITE } from './walk';
 
@@ -100,6 +100,11 @@ export function storeSlow<T>(address: u64, value: u64): void {
     storeCrossing<T>(address, value);
     return;
   }
+  const armed = armAgain(address);
+  if (armed != NO_PLACE) {
+    store<T>(armed, <T>value);
+    return;
+  }
   const physical = translate(address, WRITE);
   if (!isRam(physical)) {
     storeDevice<T>(address, physical, value);
@@ -125,6 +130,8 @@ function storeDevice<T>(address: u64, physical: u64, value: u64): void {
 
 /** Place of one byte for writing, its page marked, or NO_PLACE with an outcome. */
 function writePlace(address: u64): usize {
+  const armed = armAgain(address);
+  if (armed != NO_PLACE) return armed;
   const physical = translate(address, WRITE);
   if (isRam(physical)) return fillWrite(address, physical);
   if (physical != NO_ADDRESS) raise(accessFault(WRITE), address);

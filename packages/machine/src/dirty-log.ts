@@ -9,12 +9,13 @@
  *   main                    harvest, startLog, markAll            block
  *
  * Why a harvest is more than taking the bits. A hart marks a page when it fills a write TLB entry and
- * then stores through the entry without marking. So taken bits mean nothing until every hart has dropped
- * its write entries: the harvest takes the bits, asks, waits for all acknowledgements, and only then may
+ * then stores through the entry without marking. So taken bits mean nothing until every hart has disarmed
+ * its write entries: no store finds them, and the next to each page marks anew. The harvest takes the bits, asks, waits for all acknowledgements, and only then may
  * its caller read the pages. A store through an old entry comes before the acknowledgement and is seen by
  * that reading; one after it marks anew. A hart that sleeps (PARKED) or is STOPPED cannot answer; it must
  * not count as having answered either, or it would wake with its old entries. It is held by
- * compare-and-set while its entries are dropped for it.
+ * compare-and-set while its entries are disarmed for it. They are not dropped: a harvest says that a page is
+ * to be marked, not that it lies elsewhere now, so arming an entry again needs no walk of the page tables.
  *
  * What was ever marked is remembered, because a page that began as zeros and was never marked is zero
  * still: a guest that uses a quarter of its RAM need not have the rest of it looked at.
@@ -177,7 +178,10 @@ export class DirtyLog {
     if (was !== map.HART_PARKED && was !== map.HART_STOPPED) return false;
     if (Atomics.compareExchange(i32, state, was, map.HART_HELD) !== was) return false;
     const entries = map.TLB + hart * map.TLB_SIZE + map.TLB_WRITE;
-    i32.fill(-1, entries >> 2, (entries + map.TLB_ARRAY_SIZE) >> 2);
+    const end = (entries + map.TLB_ARRAY_SIZE) >> 2;
+    for (let tag = entries >> 2; tag < end; tag += map.TLB_ENTRY_SIZE >> 2) {
+      i32[tag]! |= map.TLB_DISARMED;
+    }
     Atomics.store(i32, this.#guest.hartWord(hart, map.HART_FLUSH_SEEN), flush);
     Atomics.store(i32, state, was);
     Atomics.notify(i32, state);

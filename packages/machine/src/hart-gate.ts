@@ -12,7 +12,7 @@
  *   RUNNING -> STOPPED   leave       vCPU thread   then rings BELL_ACK
  *   RUNNING -> PARKED    park        vCPU thread   then rings BELL_ACK if a flush is pending
  *   PARKED  -> RUNNING   unpark      vCPU thread   then obeys a pending flush
- *   PARKED, STOPPED <-> HELD         harvester     drops the write entries in between
+ *   PARKED, STOPPED <-> HELD         harvester     disarms the write entries in between
  *
  * All are compare-and-set. A hart that finds itself HELD waits on its state word for the moment it takes.
  *
@@ -34,7 +34,7 @@ import { ringBell } from './word-wait.ts';
 /** A throttled hart runs so long, then sleeps its share. */
 const THROTTLE_QUANTUM_MS = 10;
 const THROTTLE_SLEEP_MAX_MS = 1000;
-/** The harvester holds a hart for the time of one 16 KiB fill. */
+/** The harvester holds a hart for as long as 2,048 entries take. */
 const HELD_LIMIT_MS = 2000;
 
 const RUN = map.CONTROL_RUN >> 2;
@@ -83,15 +83,15 @@ export class HartGate {
    */
   writable(page: number): boolean {
     const entry = this.#writeTlb + ((page & ENTRY_MASK) << ENTRY_WORDS_SHIFT);
-    return this.#i32[entry] === page || this.#fillWrite(page, entry);
+    return this.#i32[entry] === page << map.PAGE_SHIFT || this.#fillWrite(page, entry);
   }
 
   /** Makes sure the page is present. False: the hart must stop. */
   readable(page: number): boolean {
     const entry = this.#readTlb + ((page & ENTRY_MASK) << ENTRY_WORDS_SHIFT);
-    if (this.#i32[entry] === page) return true;
+    if (this.#i32[entry] === page << map.PAGE_SHIFT) return true;
     if (!this.#present(page)) return false;
-    this.#i32[entry] = page;
+    this.#i32[entry] = page << map.PAGE_SHIFT;
     return true;
   }
 
@@ -168,7 +168,7 @@ export class HartGate {
     Atomics.or(this.#i32, (map.DIRTY >> 2) + (page >>> 5), 1 << (page & 31));
     this.#warm(page);
     this.#writeFills++;
-    this.#i32[entry] = page;
+    this.#i32[entry] = page << map.PAGE_SHIFT;
     return true;
   }
 

@@ -30,6 +30,7 @@ const EVENTS: readonly (readonly [name: string, at: number])[] = [
   ['TLB misses, loads', own.PROFILE_READ_MISSES],
   ['TLB misses, stores', own.PROFILE_WRITE_MISSES],
   ['TLB misses, fetches', own.PROFILE_FETCH_MISSES],
+  ['TLB entries armed again after a harvest', own.PROFILE_ARMED_AGAIN],
   ['page table walks', own.PROFILE_WALKS],
   ['TLBs emptied', own.PROFILE_FLUSHES],
   ['pages decoded', own.PROFILE_PAGES_DECODED],

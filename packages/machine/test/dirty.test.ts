@@ -106,7 +106,7 @@ test('a harvest takes every mark once', async () => {
   assert.equal(await log.harvest(into), 0);
 });
 
-test('the write entries of a parked and of a stopped hart are dropped, its read entries stay', async () => {
+test('the write entries of a parked and of a stopped hart are disarmed, its read entries stay', async () => {
   for (const state of [map.HART_PARKED, map.HART_STOPPED]) {
     const guest = makeGuest(2);
     const gate = new HartGate(guest, 1);
@@ -118,8 +118,10 @@ test('the write entries of a parked and of a stopped hart are dropped, its read 
     assert.equal(await log.harvest(into), 1);
     assert.equal(Atomics.load(guest.i32, guest.hartWord(1, map.HART_STATE)), state);
     const tlb = (map.TLB + map.TLB_SIZE) >> 2;
-    assert.equal(guest.i32[tlb + (map.TLB_WRITE >> 2) + 9 * 4], -1);
-    assert.equal(guest.i32[tlb + (map.TLB_READ >> 2) + 9 * 4], 9);
+    const tag = 9 << map.PAGE_SHIFT;
+    assert.equal(guest.i32[tlb + (map.TLB_WRITE >> 2) + 9 * 4], tag | map.TLB_DISARMED);
+    assert.equal(guest.i32[tlb + (map.TLB_WRITE >> 2) + 8 * 4], -1, 'an empty one stays empty');
+    assert.equal(guest.i32[tlb + (map.TLB_READ >> 2) + 9 * 4], tag);
     setState(guest, 1, map.HART_RUNNING);
     assert.ok(gate.writable(9));
     assert.equal(await harvestOf(gate, log, into), 1);

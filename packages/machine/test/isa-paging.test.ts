@@ -3,7 +3,7 @@
  * forget. One hart in supervisor or user mode, its code at a virtual address.
  */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import * as own from '../assembly/machine-map.ts';
 import * as map from '../assembly/memory-map.ts';
 import { testBit } from '../src/bitmap.ts';
@@ -33,11 +33,13 @@ interface Paged {
   readonly privilege?: bigint;
   readonly status?: bigint;
   readonly codeBits?: bigint;
+  readonly clock?: 'host';
 }
 
 /** A hart in the given mode at CODE_AT, paging on; the caller maps data before it steps. */
 function start(setup: Paged): PageTables {
-  bench.reset({ code: setup.code, at: CODE, x: setup.x ?? {} });
+  const { code, x = {}, clock = 'instructions' } = setup;
+  bench.reset({ code, at: CODE, x, clock });
   bench.put(HANDLER, [0x6f]);
   const tables = new PageTables(bench, TABLES);
   const user = setup.privilege === USER ? U : 0n;
@@ -259,6 +261,65 @@ test('a change of the table is seen after SFENCE.VMA and after a write of satp',
     bench.store64(PAGES + 0x2000, 2n);
     bench.step(3 + fence.length);
     assert.deepEqual([bench.x(5), bench.x(6)], [1n, 2n]);
+  }
+});
+
+/** Where the page of the entry of DATA_AT is mapped, so that the hart can take it away. */
+const WINDOW = 0x5000_0000n;
+const UART_AT = 0x6000_0000n;
+
+/**
+ * A supervisor that stores to DATA_AT with SUM, takes its entry out of the table, has a harvest between two
+ * instructions, then does the rest. A hart looks for a harvest, then at the host's clock, at which one is asked
+ * for, and again after a store to a device.
+ */
+function harvested(t: TestContext, rest: readonly number[], bits: bigint): PageTables {
+  t.mock.method(process.hrtime, 'bigint', () => {
+    Atomics.add(bench.guest.i32, map.CONTROL_FLUSH >> 2, 1);
+    return 0n;
+  });
+  const takeAway = sd(0, 12);
+  const tables = start({
+    code: [sd(5, 10), takeAway, e.sType(e.STORES.sb, 0, 11, 0), ...rest],
+    x: { 5: 55n, 6: 66n, 10: DATA_AT, 11: UART_AT, 15: SUM },
+    status: SUM,
+    clock: 'host',
+  });
+  tables.map(DATA_AT, BigInt(PAGES), bits).map(UART_AT, 0x1000_0000n, ALL);
+  const entry = tables.entryAt(DATA_AT);
+  tables.map(WINDOW, BigInt(entry - (entry % 4096)), ALL);
+  bench.setField(own.HART_X + 12 * 8, WINDOW + BigInt(entry % 4096));
+  bench.store64(PAGES, 0n);
+  return tables;
+}
+
+test('after a harvest a store marks its page again and is not translated again', (t) => {
+  const fills = () => Atomics.load(bench.guest.i64, map.CONTROL_WRITE_FILLS >> 3);
+  const tables = harvested(t, [sd(6, 10), sd(6, 10)], ALL);
+  const before = fills();
+  bench.step(3);
+  assert.equal(fills() - before, 2n, 'the page of data, and that of the table');
+  harvested(t, [sd(6, 10), sd(6, 10)], ALL);
+  const again = fills();
+  bench.step(5);
+  assert.equal(fills() - again, 3n, 'the page of data once more');
+  assert.equal(bench.load64(tables.entryAt(DATA_AT)), 0n, 'it is in no table');
+  assert.equal(bench.load64(PAGES), 66n);
+});
+
+test('what a harvest left of an entry is gone after a fence and without SUM', (t) => {
+  const cases = [
+    [[e.sfenceVma(0, 0)], ALL],
+    [[e.sfenceVma(10, 0)], ALL],
+    [[e.csrrc(0, 0x100, 15)], ALL | U],
+  ] as const;
+  for (const [rest, bits] of cases) {
+    harvested(t, [...rest, sd(6, 10)], bits);
+    bench.step(4 + rest.length); // in one go, as a hart that starts has no entries
+    assert.equal(bench.pc, HANDLER);
+    assert.equal(bench.field(own.HART_MCAUSE), BigInt(STORE));
+    assert.equal(bench.field(own.HART_MTVAL), DATA_AT);
+    assert.equal(bench.load64(PAGES), 55n);
   }
 });
 
