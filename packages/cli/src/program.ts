@@ -56,8 +56,13 @@ const NOUNS: readonly { readonly words: readonly string[]; load(): Promise<Add> 
   },
 ];
 
+/** What one types at a program one does not know. */
+const VERSION_OPTIONS = ['-V', '--version'];
+
 /** @returns the exit code */
-export async function run(argv: readonly string[], io: Io): Promise<number> {
+export async function run(typed: readonly string[], io: Io): Promise<number> {
+  const [first = '', ...others] = typed;
+  const argv = VERSION_OPTIONS.includes(first) ? ['version', ...others] : typed;
   const context: Context = { io, exit: EXIT.ok };
   try {
     const program = await buildProgram(context, argv[0]);
@@ -77,6 +82,7 @@ async function buildProgram(context: Context, first = ''): Promise<Command> {
   const program = new Command('godwit');
   program
     .description('Live migration of running virtual machines.')
+    .option(VERSION_OPTIONS.join(', '), 'the same as `godwit version`')
     .addHelpText('after', EXAMPLES)
     .configureOutput({
       writeOut: (text) => context.io.out(text),

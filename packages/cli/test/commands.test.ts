@@ -360,6 +360,15 @@ describe('help', () => {
     }
   });
 
+  it('tells the version also to those who ask as they do elsewhere', async () => {
+    const said = await call(['version', '--json']);
+    assert.equal(said.exit, EXIT.ok);
+    for (const option of ['-V', '--version']) {
+      assert.deepEqual(await call([option, '--json']), said);
+    }
+    assert.equal((await call(['guest', '--version'])).exit, EXIT.usage);
+  });
+
   it('is what a noun alone gets, as a usage error', async () => {
     const said = await call(['guest']);
     assert.equal(said.exit, EXIT.usage);
