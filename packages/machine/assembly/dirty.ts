@@ -3,9 +3,9 @@
  *
  * write fill -> [mark] -> TLB entry -> stores without a mark
  *
- * Marked before the write entry exists, so every store through an entry comes after the mark; after a
- * harvest took the bits the entries are disarmed, and marked before one is armed again. Devices write first and mark after, since no
- * flush makes them wait.
+ * Marked before the write entry exists, so every store through an entry comes after the mark. A harvest
+ * disarms the entries after it took the bits; a page is marked before its entry is armed again. Devices
+ * write first and mark after, since no flush makes them wait.
  */
 import { CONTROL_WRITE_FILLS, DIRTY, HEAT } from './memory-map.ts';
 

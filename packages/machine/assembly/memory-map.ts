@@ -69,7 +69,7 @@ export const CONTROL_RUN = CONTROL + 16;
 export const CONTROL_EPOCH = CONTROL + 20;
 /** Parts in 1000 of its time that a hart must sleep; 0 = full speed. */
 export const CONTROL_THROTTLE = CONTROL + 24;
-/** Counts harvests; a hart whose own HART_FLUSH_SEEN differs disarms its write entries. */
+/** Counts harvests; a hart whose own HART_FLUSH_SEEN differs disarms or drops its write entries. */
 export const CONTROL_FLUSH = CONTROL + 28;
 /** Counts changes the harvester, the landing threads or the host wait for; notify cell. */
 export const CONTROL_BELL_FAULT = CONTROL + 32;

@@ -10,8 +10,8 @@
  *
  * Why a harvest is more than taking the bits. A hart marks a page when it fills a write TLB entry and
  * then stores through the entry without marking. So taken bits mean nothing until every hart has disarmed
- * its write entries: no store finds them, and the next to each page marks anew. The harvest takes the bits, asks, waits for all acknowledgements, and only then may
- * its caller read the pages. A store through an old entry comes before the acknowledgement and is seen by
+ * its write entries, so that no store finds them: the harvest takes the bits, asks, waits for all
+ * acknowledgements, and only then may its caller read the pages. A store through an old entry comes before the acknowledgement and is seen by
  * that reading; one after it marks anew. A hart that sleeps (PARKED) or is STOPPED cannot answer; it must
  * not count as having answered either, or it would wake with its old entries. It is held by
  * compare-and-set while its entries are disarmed for it. They are not dropped: a harvest says that a page is

@@ -8,7 +8,7 @@
  *
  * What gives memory its first content is done in the order it was asked for, on as many threads as pay:
  * eight guests that come at once would touch their memories with sixteen, and the first of them would
- * have its room when the last has. What reads or writes a file waits for nobody.
+ * have its room when the last has. Every other task waits for nobody.
  */
 import { availableParallelism } from 'node:os';
 import type { AuditResult, GuestMemory, WorkloadSpec, WrittenCheckpoint } from '@godwit/machine';

@@ -79,9 +79,9 @@ export class RoundJob implements Job {
     this.key = key;
   }
 
-  /** Whether there is nothing left to hand out. */
+  /** Whether there is nothing left to hand out: nothing follows the barrier. */
   get exhausted(): boolean {
-    return this.#runs.length === 0 && this.#stripes.exhausted;
+    return this.barrierSent || (this.#runs.length === 0 && this.#stripes.exhausted);
   }
 
   next(framePagesMax: number): WorkRequest | null {

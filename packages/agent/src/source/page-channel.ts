@@ -173,7 +173,7 @@ export class PageChannel {
     for (let turn = 0; turn < REQUESTS_PER_TURN; turn++) {
       const [job, link] = [this.#job, this.#link];
       if (job === null || link === null || this.#failed) return;
-      if (isOver(job)) return this.#endRound(job, link);
+      if (job instanceof RoundJob && job.exhausted) return this.#endRound(job, link);
       if (!this.#hasRoom(job, link)) return;
       const waitMs = Math.max(job.pauseMs, this.#pacer.waitMs(performance.now()));
       if (waitMs > 0) {
@@ -181,10 +181,7 @@ export class PageChannel {
         return;
       }
       const request = job.next(this.#pacer.framePagesMax);
-      if (request === null) {
-        if (job instanceof RoundJob) this.#endRound(job, link);
-        return;
-      }
+      if (request === null) return this.#endRound(job, link);
       left -= this.#counted(job, link, () => link.queue.post(request));
       if (left > 0) continue;
       left = TOGETHER_BYTES;
@@ -204,8 +201,8 @@ export class PageChannel {
   }
 
   /** The barrier needs no credit: it goes right behind the last page. */
-  #endRound(job: RoundJob, link: Link): void {
-    if (job.barrierSent) return;
+  #endRound(job: Job, link: Link): void {
+    if (!(job instanceof RoundJob) || job.barrierSent) return;
     this.#sendZeros();
     job.barrierSent = true;
     const header = this.#header;
@@ -309,8 +306,4 @@ export class PageChannel {
     this.#giveUpLost();
     this.#options.onFailed(error);
   }
-}
-
-function isOver(job: Job): job is RoundJob {
-  return job instanceof RoundJob && job.exhausted;
 }

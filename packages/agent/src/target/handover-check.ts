@@ -64,8 +64,8 @@ const AMENDED_WITHIN_MS = LANDED_DEADLINE_MS;
 /**
  * Hashes wait for the end of the key: no late byte may change what the digest speaks of.
  *
- * @throws GodwitError `migration.refused` (a round is short, pages would be missing for ever), `wire.truncated` (bitmap), `state.version`,
- *   `state.corrupt`, `migration.digest`, and what broke a channel
+ * @throws GodwitError `migration.refused` (a round is short, pages would be missing for ever),
+ *   `wire.truncated` (bitmap), `state.version`, `state.corrupt`, `migration.digest`, and what broke a channel
  */
 export async function checkHandover(check: HandoverCheck): Promise<CheckedHandover> {
   const { handover, guest, channels, revoke, verify, complete } = check;
