@@ -9,12 +9,14 @@ import {
   CHANNELS_MAX,
   decodeHeader,
   emptyHeader,
+  FRAME_PAYLOAD_BYTES_MAX,
   OPCODE,
   opcodeName,
   PAGE_BYTES,
   STRIPE_PAGES,
 } from '@godwit/protocol';
 import { Counters } from '../src/channel/counters.ts';
+import { DeliveryWindow } from '../src/channel/delivery-window.ts';
 import { PageChannel } from '../src/source/page-channel.ts';
 import { PushTable, QUIET_AFTER_MS } from '../src/source/push-table.ts';
 import { StripeTable } from '../src/source/stripe-table.ts';
@@ -79,6 +81,19 @@ test('scattered pages of a round and its barrier leave in one write', async (t) 
   const calls = writes.map((write) => write.mock.callCount());
   assert.deepEqual(frames, [...Array(STRIPES).fill('WRITE_LIST'), 'BARRIER']);
   assert.deepEqual(calls, [1, 0]);
+});
+
+test('a round that has used up its credit says that it is over all the same', {
+  timeout: 20_000,
+}, async (t) => {
+  const { guest, source, stripes, frames, until } = await openChannel(t, 0);
+  // As many frames as a channel alone has under way before it hears of one; the target gives no credit.
+  const full = new DeliveryWindow(true).bytes / FRAME_PAYLOAD_BYTES_MAX;
+  const dirty = makeBitmap(guest.pages).fill(0xffffffff, ((STRIPES - full) * STRIPE_PAGES) / 32);
+  stripes.load(dirty, dirty);
+  source.sendRound(0, 1).catch(() => {});
+  await until(full + 1);
+  assert.deepEqual(frames, [...Array(full).fill('WRITE'), 'BARRIER']);
 });
 
 test('after a fault a channel that is one too many pushes nothing until it is quiet', async (t) => {
