@@ -1,11 +1,11 @@
 /** Rounds: every page lands, the newest wins, and long runs are not copied on the way. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { makeBitmap, PageStates, testBit } from '@godwit/machine';
 import { PAGE_BYTES } from '@godwit/protocol';
 import { endIdleThreads } from '../src/thread.ts';
 import { allPages, MIB, NO_HASHES, openPair, sameBytes, scribble } from './channel-pair.ts';
+import { NEEDS_LINUX, threadNames } from './support/thread-names.ts';
 
 after(() => endIdleThreads());
 
@@ -33,32 +33,26 @@ test('three rounds bring the target to the same bytes', async (t) => {
   assert.ok(sameBytes(source, target));
 });
 
-/** Linux knows the threads of a process by their names. */
-function faultsThreads(): string[] {
-  return readdirSync('/proc/self/task')
-    .map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim())
-    .filter((name) => name.startsWith('faults'))
-    .toSorted();
-}
-
-test('a pre-copy has no faults channel: no port, and a thread less at each end', {
-  skip: process.platform !== 'linux' && 'needs Linux',
-}, async (t) => {
-  const threads: string[][] = [];
-  for (const faults of [true, false]) {
-    await endIdleThreads();
-    const pair = await openPair(t, MIB, 2, { faults });
-    threads.push(faultsThreads());
-    assert.equal(pair.sending.faultsPort > 0, faults);
-    await pair.sending.sendRound(0, allPages(pair.source), pair.writeKey);
-    await pair.sending.attached('faults');
-    await pair.landing.barriersOf(1);
-    assert.ok(sameBytes(pair.source, pair.target));
-    await pair.close();
-    assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
-  }
-  assert.deepEqual(threads, [['faults-client', 'faults-server'], []]);
-});
+test(
+  'without a faults channel there is no port, and a thread less at each end',
+  NEEDS_LINUX,
+  async (t) => {
+    const threads: string[][] = [];
+    for (const faults of [true, false]) {
+      await endIdleThreads();
+      const pair = await openPair(t, MIB, 2, { faults });
+      threads.push(threadNames().filter((name) => name.startsWith('faults')));
+      assert.equal(pair.sending.faultsPort > 0, faults);
+      await pair.sending.sendRound(0, allPages(pair.source), pair.writeKey);
+      await pair.sending.attached('faults');
+      await pair.landing.barriersOf(1);
+      assert.ok(sameBytes(pair.source, pair.target));
+      await pair.close();
+      assert.deepEqual([...pair.sourceFailures, ...pair.targetFailures], []);
+    }
+    assert.deepEqual(threads, [['faults-client', 'faults-server'], []]);
+  },
+);
 
 test('a page of zeros is written where a page landed before, also in a memory that began as zeros', async (t) => {
   const pair = await openPair(t, 4 * MIB, 2, { fresh: true });

@@ -1,9 +1,9 @@
-/** A migration that ends while its page channels are being opened leaves none of them open. */
+/** Page channels as a migration opens them: as many as it needs, and none is left open when it ends meanwhile. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { encodeMessage, PAGE_BYTES, PROTOCOL_VERSION } from '@godwit/protocol';
+import { encodeMessage, type Message, PAGE_BYTES, PROTOCOL_VERSION } from '@godwit/protocol';
 import { stateVersion } from '../src/guest/guest-state.ts';
 import { createMigrations } from '../src/migration/manager.ts';
 import { dialPeer } from '../src/migration/peer-link.ts';
@@ -23,6 +23,25 @@ test('at the source: its ports are free for the next migration', async (t) => {
   await granted;
   await until('the guest is kept', () => coordinator.all('kept').length > 0);
   await untilFree(port);
+});
+
+test('one page port is enough for one channel, unless pages may be asked for', async (t) => {
+  const port = await freePort();
+  const flags = ['--page-ports', `${port}-${port}`];
+  const { coordinator } = await startAgent(t, flags, createMigrations);
+  const { spec } = grant('g');
+  await coordinator.ask({ type: 'createGuest', spec, epoch: 1 });
+  const endOf = async (mode: Message<'grant'>['mode']) => {
+    await coordinator.ask({ ...grant(mode), role: 'source', spec, mode });
+    const kept = () => coordinator.all('kept').find(({ migration }) => migration === mode);
+    await until('the guest is kept', () => kept() !== undefined);
+    return kept()?.error?.code;
+  };
+  // Nobody is at the target's address.
+  assert.equal(await endOf('precopy'), 'peer.unreachable');
+  for (const mode of ['postcopy', 'hybrid'] as const) {
+    assert.equal(await endOf(mode), 'listen.in_use');
+  }
 });
 
 test('at the target: memory is given back behind the sockets that could write it', async (t) => {

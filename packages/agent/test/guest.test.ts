@@ -3,6 +3,7 @@
  * Goal: nothing of it is left behind, and what it is asked while leased waits for the owner.
  */
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { afterEach, test } from 'node:test';
 import {
   ConsoleRing,
@@ -20,7 +21,9 @@ import type { GuestEnding } from '../src/guest/guest-ending.ts';
 import { checkStateVersion, stateVersion } from '../src/guest/guest-state.ts';
 import { MemoryPool } from '../src/guest/memory-pool.ts';
 import { runMemoryTask } from '../src/guest/memory-task.ts';
+import { endIdleThreads } from '../src/thread.ts';
 import { image, MIB, machineSpec, silent, until, workloadSpec } from './support/agent-parts.ts';
+import { NEEDS_LINUX, threadNames } from './support/thread-names.ts';
 
 const isCode = (code: string) => (error: unknown) =>
   error instanceof GodwitError && error.code === code;
@@ -149,6 +152,17 @@ test('target memory is poisoned when a test asks for it', async () => {
     if (before === undefined) delete process.env.GODWIT_TEST_POISON;
     else process.env.GODWIT_TEST_POISON = before;
   }
+});
+
+test('memories that come at once are touched by as few threads as pay', NEEDS_LINUX, async () => {
+  await endIdleThreads();
+  const memories = Array.from({ length: 4 }, () =>
+    GuestMemory.create({ ramBytes: 64 * MIB, harts: 1 }),
+  );
+  await Promise.all(memories.map((memory) => runMemoryTask(memory, { kind: 'wipe', byte: 0xa5 })));
+  // A thread that is done is kept for the next: there were never more.
+  const threads = threadNames().filter((name) => name === 'memory').length;
+  assert.ok(threads >= 1 && threads <= Math.min(availableParallelism(), 4), `${threads} threads`);
 });
 
 test('nobody touches a memory before it is scrubbed', async () => {

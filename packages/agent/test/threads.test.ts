@@ -1,10 +1,10 @@
 /** Threads that are kept warm: no more of them than are wanted when nothing needs them. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { SCRUB_THREAD } from '../src/guest/memory-pool.ts';
 import type { ScrubCommands } from '../src/guest/scrub.worker.ts';
 import { endIdleThreads, endSurplusThreads, Thread, warmUp } from '../src/thread.ts';
+import { NEEDS_LINUX, threadNames } from './support/thread-names.ts';
 
 after(endIdleThreads);
 
@@ -26,12 +26,8 @@ test('threads above what is kept warm end, and one that is borrowed does not', a
   assert.equal(workers().workers.length, 0);
 });
 
-test('a thread is named after its file', {
-  skip: process.platform !== 'linux' && 'needs Linux',
-}, async () => {
+test('a thread is named after its file', NEEDS_LINUX, async () => {
   await warmUp([[SCRUB_THREAD, 1]]);
-  const names = readdirSync('/proc/self/task').map((id) =>
-    readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim(),
-  );
+  const names = threadNames();
   assert.ok(names.includes('scrub'), String(names));
 });
